@@ -1,0 +1,68 @@
+# The front door. Each target installs what it needs into .venv, once per change of setup.cfg.
+
+.DEFAULT_GOAL := help
+.SUFFIXES:
+MAKEFLAGS += --no-builtin-rules
+
+BIN := .venv/bin
+# The first Python that is new enough; `make PYTHON=/path/to/python3 test` names another.
+PYTHON ?= $(firstword $(foreach python,python3 python3.14 python3.13 python3.12 python3.11,\
+	$(shell $(python) -c 'import sys; sys.exit(sys.version_info < (3, 11))' 2>/dev/null && echo $(python))))
+
+.PHONY: help run test test-system lint bench format clean
+
+help:
+	@echo 'make run          start the daemon by hand; it says where it listens'
+	@echo 'make test         the unit and functional tests, with coverage'
+	@echo 'make test-system  the tests against a real systemd'
+	@echo 'make lint         ruff and mypy'
+	@echo 'make bench        creates a second, lateness, memory'
+	@echo 'make format       put the sources into shape'
+	@echo 'make clean        remove .venv and all that was made'
+
+run: .venv/.run
+	@exec $(BIN)/tifftockd
+
+test: .venv/.test
+	@$(BIN)/python -m pytest --quiet --cov --cov-report=term
+
+test-system: .venv/.test
+	@if ls tests/system/test_*.py >/dev/null 2>&1; \
+	then exec $(BIN)/python -m pytest --quiet tests/system; \
+	else echo 'There are no system tests yet.'; fi
+
+lint: .venv/.lint
+	@$(BIN)/ruff check --quiet --output-format concise .
+	@$(BIN)/ruff format --quiet --check . || { $(BIN)/ruff format --check .; echo 'make format does it'; exit 1; }
+	@$(BIN)/mypy --no-error-summary
+
+bench: .venv/.test
+	@exec $(BIN)/python tests/bench
+
+format: .venv/.lint
+	@$(BIN)/ruff check --quiet --fix-only .
+	@$(BIN)/ruff format .
+
+clean:
+	@rm -rf .venv .coverage .coverage.* .hypothesis .mypy_cache .pytest_cache .ruff_cache build dist *.egg-info
+	@find tifftockd tests -name __pycache__ -type d -prune -exec rm -rf {} +
+
+# ---- .venv: a stamp file says what has been installed
+
+.venv/.python:
+	@[ -n '$(PYTHON)' ] || { echo 'make: Python 3.11 or newer is needed and was not found; install it, or name it: make PYTHON=/path/to/python3' >&2; exit 1; }
+	@$(PYTHON) -c 'import ensurepip, venv' 2>/dev/null || { echo 'make: $(PYTHON) has no venv; on Debian: apt install python3-venv' >&2; exit 1; }
+	@echo 'Making .venv with '"$$($(PYTHON) --version)"
+	@$(PYTHON) -m venv --clear .venv
+	@touch $@
+
+install = echo 'Installing $(1) into .venv' && $(BIN)/python -m pip install --quiet --quiet --disable-pip-version-check --editable '$(1)' && touch $@
+
+.venv/.run: .venv/.python setup.cfg pyproject.toml
+	@$(call install,.)
+
+.venv/.test: .venv/.python setup.cfg pyproject.toml
+	@$(call install,.[test])
+
+.venv/.lint: .venv/.python setup.cfg pyproject.toml
+	@$(call install,.[lint])

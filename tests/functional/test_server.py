@@ -1,0 +1,726 @@
+"""The server on real sockets, with small applications."""
+
+import contextlib
+import fcntl
+import http.client
+import json
+import logging
+import os
+import resource
+import socket
+import stat
+import threading
+import time
+from pathlib import Path
+
+import pytest
+
+from tifftockd import server as server_module
+from tifftockd.api.access import PEER
+from tifftockd.config import Address
+from tifftockd.errors import ListenError
+from tifftockd.server import Server, http as http_module, open_sockets
+from tifftockd.server.sockets import UnixListener
+
+ANYWHERE = Address("http://127.0.0.1:0", host="127.0.0.1", port=0)
+
+
+def unix(path):
+    return Address(f"unix:{path}", path=str(path))
+
+
+def tcp(port, host="127.0.0.1"):
+    return Address(f"http://{host}:{port}", host=host, port=port)
+
+
+def echo(environ, start_response):
+    peer = environ[PEER]
+    body = environ["wsgi.input"].read()
+    said = {
+        "tcp": peer.tcp,
+        "uid": peer.uid,
+        "address": peer.address,
+        "method": environ["REQUEST_METHOD"],
+        "path": environ["PATH_INFO"],
+        "received": len(body),
+        "forwarded": environ.get("HTTP_X_FORWARDED_FOR"),
+    }
+    start_response("200 OK", [("Content-Type", "application/json")])
+    return [json.dumps(said).encode() + b"\n"]
+
+
+@contextlib.contextmanager
+def serving(sockets, app=echo):
+    server = Server(app, sockets)
+    server.start()
+    try:
+        yield server
+    finally:
+        server.stop(5)
+
+
+@pytest.fixture
+def path(tmp_path):
+    return tmp_path / "t.sock"
+
+
+@pytest.fixture
+def served(path):
+    """A server on a Unix socket: its path."""
+    with serving(open_sockets([unix(path)])):
+        yield path
+
+
+def connect(where):
+    """A client's socket, to a path or to a port."""
+    sock = socket.socket(socket.AF_UNIX if isinstance(where, Path) else socket.AF_INET)
+    try:
+        sock.connect(str(where) if isinstance(where, Path) else ("127.0.0.1", where))
+    except OSError:
+        sock.close()
+        raise
+    sock.settimeout(10)  # with one before, a full backlog would be an error instead of a wait
+    return sock
+
+
+class Connection(http.client.HTTPConnection):
+    def __init__(self, where):
+        super().__init__("localhost")
+        self.sock = connect(where)
+
+    def get(self, path="/", **headers):
+        self.request("GET", path, headers=headers)
+        response = self.getresponse()
+        return response.status, json.loads(response.read())
+
+
+def get(where, path="/", **headers):
+    with contextlib.closing(Connection(where)) as connection:
+        return connection.get(path, **headers)
+
+
+def read_all(sock):
+    data = b""
+    with contextlib.suppress(ConnectionResetError):
+        while piece := sock.recv(65_536):
+            data += piece
+    return data
+
+
+def raw(where, data):
+    """What is answered to these bytes until the connection is closed: status, headers, body."""
+    with connect(where) as sock:
+        with contextlib.suppress(BrokenPipeError, ConnectionResetError):
+            sock.sendall(data)
+        head, _, body = read_all(sock).partition(b"\r\n\r\n")
+    line, *headers = head.decode().split("\r\n")
+    return int(line.split()[1]), dict(header.split(": ", 1) for header in headers), body
+
+
+def until(condition, seconds=10):
+    end = time.monotonic() + seconds
+    while not condition():
+        assert time.monotonic() < end, "it did not come to be in time"
+        time.sleep(0.005)
+
+
+def is_closed(sock):
+    """Whether the server has closed this connection."""
+    sock.setblocking(False)
+    try:
+        return sock.recv(1) == b""
+    except BlockingIOError:
+        return False
+    except ConnectionResetError:
+        return True
+
+
+# ---- making Unix sockets
+
+
+@pytest.mark.parametrize("umask", [0o000, 0o022, 0o077, 0o777])
+def test_a_unix_socket_has_mode_0660_whatever_the_umask(path, umask):
+    before = os.umask(umask)
+    try:
+        (sock,) = open_sockets([unix(path)])
+        assert os.umask(umask) == umask
+    finally:
+        os.umask(before)
+    with sock:
+        assert stat.S_IMODE(path.stat().st_mode) == 0o660
+
+
+def test_a_live_socket_is_left_to_its_daemon(path):
+    with socket.socket(socket.AF_UNIX) as other:
+        other.bind(str(path))
+        other.listen()
+        who = rf"\(pid {os.getpid()}, uid {os.getuid()}\)"
+        with pytest.raises(ListenError, match=rf"unix:{path}: it is in use by another daemon {who}"):
+            open_sockets([unix(path)])
+        with connect(path):
+            pass
+
+
+def test_a_live_socket_whose_backlog_is_full_is_left_to_its_daemon(path):
+    with socket.socket(socket.AF_UNIX) as other, contextlib.ExitStack() as clients:
+        other.bind(str(path))
+        other.listen(0)
+        with contextlib.suppress(BlockingIOError):
+            for _ in range(100):
+                client = clients.enter_context(socket.socket(socket.AF_UNIX))
+                client.setblocking(False)
+                client.connect(str(path))
+        with pytest.raises(ListenError, match="in use by another daemon"):
+            open_sockets([unix(path)])
+        assert path.is_socket()
+
+
+def test_a_stale_socket_is_replaced(path):
+    with socket.socket(socket.AF_UNIX) as other:
+        other.bind(str(path))
+    assert path.is_socket()
+    with serving(open_sockets([unix(path)])):
+        assert get(path)[0] == 200
+
+
+def test_of_daemons_that_start_at_once_on_a_stale_socket_one_gets_it(path):
+    def start(begin, won, lost):
+        begin.wait()
+        try:
+            won.extend(open_sockets([unix(path)]))
+        except ListenError as error:
+            lost.append(str(error))
+
+    for _ in range(10):
+        with socket.socket(socket.AF_UNIX) as other:
+            other.bind(str(path))
+        begin = threading.Barrier(4)
+        won, lost = [], []
+
+        threads = [threading.Thread(target=start, args=(begin, won, lost)) for _ in range(4)]
+        for thread in threads:
+            thread.start()
+        for thread in threads:
+            thread.join()
+        assert len(won) == 1
+        assert all("in use by another daemon" in error for error in lost)
+        with won[0], connect(path):
+            pass
+
+
+def test_a_daemon_that_starts_waits_for_another_that_is_starting_beside_it(path):
+    fd = os.open(path.parent, os.O_RDONLY)
+    opened = []
+    thread = threading.Thread(target=lambda: opened.extend(open_sockets([unix(path)])))
+    fcntl.flock(fd, fcntl.LOCK_EX)
+    thread.start()
+    thread.join(0.1)
+    assert not opened
+    assert not path.exists()
+    os.close(fd)
+    thread.join(5)
+    opened[0].close()
+
+
+def test_a_folder_that_stays_locked_is_not_waited_for_without_end(path, monkeypatch):
+    monkeypatch.setattr("tifftockd.server.sockets._PATIENCE", 0.05)
+    fd = os.open(path.parent, os.O_RDONLY)
+    fcntl.flock(fd, fcntl.LOCK_EX)
+    with pytest.raises(ListenError, match=r"keeps the folder .* locked"):
+        open_sockets([unix(path)])
+    os.close(fd)
+
+
+def test_a_file_that_is_no_socket_is_left_alone(path):
+    path.write_text("precious")
+    with pytest.raises(ListenError, match="is no socket"):
+        open_sockets([unix(path)])
+    assert path.read_text() == "precious"
+
+
+def test_a_symbolic_link_is_left_alone(path):
+    path.symlink_to("/nowhere")
+    with pytest.raises(ListenError, match="is no socket"):
+        open_sockets([unix(path)])
+    assert path.is_symlink()
+
+
+def test_a_missing_folder_is_named(tmp_path):
+    with pytest.raises(ListenError, match=rf"there is no folder {tmp_path}/none: create it"):
+        open_sockets([unix(tmp_path / "none" / "t.sock")])
+
+
+def test_a_path_that_the_kernel_would_cut_is_refused(tmp_path):
+    path = tmp_path / ("x" * (107 - len(str(tmp_path)) - 1))
+    with contextlib.closing(open_sockets([unix(path)])[0]):
+        assert path.is_socket()
+    with pytest.raises(ListenError, match="longer than 107 bytes"):
+        open_sockets([unix(f"{path}y")])
+
+
+def test_the_file_goes_with_its_socket(path):
+    (sock,) = open_sockets([unix(path)])
+    sock.close()
+    assert not path.exists()
+
+
+def test_a_file_that_has_become_another_ones_stays(path):
+    (first,) = open_sockets([unix(path)])
+    path.rename(path.with_name("moved"))
+    (second,) = open_sockets([unix(path)])
+    first.close()
+    assert path.is_socket()
+    second.close()
+
+
+# ---- making TCP sockets
+
+
+def test_localhost_is_every_address_that_it_stands_for():
+    addresses = {name[0] for _, _, _, _, name in socket.getaddrinfo("localhost", 0, type=socket.SOCK_STREAM)}
+    sockets = open_sockets([tcp(0, "localhost")])
+    try:
+        assert {sock.getsockname()[0] for sock in sockets} <= addresses
+        assert "127.0.0.1" in {sock.getsockname()[0] for sock in sockets}
+    finally:
+        for sock in sockets:
+            sock.close()
+
+
+def test_a_family_that_the_machine_lacks_is_done_without(monkeypatch):
+    found = [(socket.AF_INET, socket.SOCK_STREAM, 6, "", (host, 0)) for host in ("192.0.2.1", "127.0.0.1")]
+    monkeypatch.setattr(socket, "getaddrinfo", lambda *args, **kwargs: found)
+    (sock,) = open_sockets([tcp(0, "both.test")])
+    with sock:
+        assert sock.getsockname()[0] == "127.0.0.1"
+
+
+def test_an_address_that_the_machine_has_not_is_refused():
+    with pytest.raises(ListenError, match=r"http://192\.0\.2\.1:0: Cannot assign requested address"):
+        open_sockets([tcp(0, "192.0.2.1")])
+
+
+def test_a_host_that_cannot_be_resolved_is_refused():
+    with pytest.raises(ListenError, match=r"http://nowhere\.invalid:1: "):
+        open_sockets([tcp(1, "nowhere.invalid")])
+
+
+def test_a_port_in_use_is_refused_and_nothing_stays_open(path):
+    (other,) = open_sockets([ANYWHERE])
+    with other, pytest.raises(ListenError, match=r"port \d+ is in use by another program"):
+        open_sockets([unix(path), tcp(other.getsockname()[1])])
+    assert not path.exists()
+
+
+def test_an_address_of_an_inherited_socket_is_not_opened_again(path):
+    with socket.create_server(("127.0.0.1", 0)) as inherited, socket.socket(socket.AF_UNIX) as inherited_unix:
+        inherited_unix.bind(str(path))
+        inherited_unix.listen()
+        port = inherited.getsockname()[1]
+        assert open_sockets([tcp(port), unix(path)], [inherited, inherited_unix]) == []
+        opened = open_sockets([ANYWHERE], [inherited, inherited_unix])
+        assert len(opened) == 1
+        opened[0].close()
+
+
+def test_an_inherited_socket_on_all_addresses_covers_each():
+    with socket.create_server(("0.0.0.0", 0)) as inherited:
+        assert open_sockets([tcp(inherited.getsockname()[1])], [inherited]) == []
+
+
+# ---- who is calling
+
+
+def test_a_peer_of_a_unix_socket_is_known_by_its_uid(served):
+    status, said = get(served)
+    assert status == 200
+    assert (said["tcp"], said["uid"], said["address"]) == (False, os.getuid(), "unix")
+
+
+def test_unix_tcp_and_inherited_sockets_are_served_at_once(path, tmp_path):
+    inherited_path = tmp_path / "inherited.sock"
+    inherited = socket.socket(socket.AF_UNIX)
+    inherited.bind(str(inherited_path))
+    inherited.listen()
+    opened = open_sockets([unix(path), ANYWHERE])
+    port = opened[1].getsockname()[1]
+    with serving([*opened, inherited]):
+        assert get(path)[1]["tcp"] is False
+        assert get(inherited_path)[1]["uid"] == os.getuid()
+        said = get(port)[1]
+        assert (said["tcp"], said["uid"], said["address"]) == (True, None, "127.0.0.1")
+    assert not path.exists()
+    assert inherited_path.is_socket()
+
+
+def test_no_header_says_who_is_calling(served):
+    said = get(served, **{"X-Forwarded-For": "10.0.0.1", "tifftockd.peer": "x", "Remote-Addr": "10.0.0.1"})[1]
+    assert (said["uid"], said["address"], said["forwarded"]) == (os.getuid(), "unix", None)
+
+
+def test_a_socket_that_is_neither_unix_nor_tcp_is_refused():
+    with (
+        socket.socket(socket.AF_NETLINK, socket.SOCK_RAW) as sock,
+        pytest.raises(ListenError, match="must be a Unix or"),
+    ):
+        Server(echo, [sock])
+
+
+# ---- what never reaches the application
+
+POST = b"POST / HTTP/1.1\r\nHost: x\r\n"
+CHUNKED = POST + b"Transfer-Encoding: chunked\r\n\r\n"
+BAD = {
+    "no request line": (b"\x00\x01\x02\r\n\r\n", 400, "malformed"),
+    "no version": (b"GET /\r\n\r\n", 400, "malformed"),
+    "a version that is none": (b"GET / HTTP/11\r\nHost: x\r\n\r\n", 400, "malformed"),
+    "a lower-case method": (b"get / HTTP/1.1\r\nHost: x\r\n\r\n", 400, "malformed"),
+    "no host": (b"GET / HTTP/1.1\r\n\r\n", 400, "malformed"),
+    "two hosts": (b"GET / HTTP/1.1\r\nHost: a\r\nHost: b\r\n\r\n", 400, "malformed"),
+    "a header without a name": (b"GET / HTTP/1.1\r\nHost: x\r\n: y\r\n\r\n", 400, "malformed"),
+    "a space before the colon": (b"GET / HTTP/1.1\r\nHost : x\r\n\r\n", 400, "malformed"),
+    "a bare line feed": (b"GET / HTTP/1.1\r\nHost: x\nX: y\r\n\r\n", 400, "malformed"),
+    "half of an IPv6 address": (b"GET http://[::1 HTTP/1.1\r\nHost: x\r\n\r\n", 400, "malformed"),
+    "a negative length": (POST + b"Content-Length: -1\r\n\r\n", 400, "malformed"),
+    "two lengths": (POST + b"Content-Length: 1\r\nContent-Length: 2\r\n\r\nab", 400, "malformed"),
+    "a length of 5000 digits": (POST + b"Content-Length: " + b"9" * 5000 + b"\r\n\r\n", 400, "malformed"),
+    "a length and chunks": (
+        POST + b"Content-Length: 3\r\nTransfer-Encoding: chunked\r\n\r\n0\r\n\r\n",
+        400,
+        "malformed",
+    ),
+    "chunks in HTTP/1.0": (b"POST / HTTP/1.0\r\nTransfer-Encoding: chunked\r\n\r\n0\r\n\r\n", 400, "malformed"),
+    "a chunk size that is none": (CHUNKED + b"zz\r\n", 400, "malformed"),
+    "an endless chunk extension": (CHUNKED + b"1;" + b"x" * 5000, 400, "malformed"),
+    "a body refused unsent": (POST + b"Expect: 100-continue\r\nContent-Length: 8388608\r\n\r\n", 413, "too_large"),
+    "chunks without an end": (CHUNKED + (b"10000\r\n" + b"x" * 65_536 + b"\r\n") * 129, 413, "too_large"),
+    "a header that is too large": (b"GET / HTTP/1.1\r\nHost: x\r\nX: " + b"y" * 17_000 + b"\r\n\r\n", 431, "too_large"),
+    "another encoding": (POST + b"Transfer-Encoding: gzip, chunked\r\n\r\n", 501, "not_implemented"),
+    "HTTP/2": (b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n", 505, "http_version"),
+    "HTTP/3 with a body": (b"POST / HTTP/3.0\r\nHost: x\r\nContent-Length: 9\r\n\r\n", 505, "http_version"),
+}
+
+
+@pytest.mark.parametrize("case", BAD)
+def test_a_request_that_is_no_http_gets_json(served, case):
+    data, status, kind = BAD[case]
+    answered, headers, body = raw(served, data)
+    assert answered == status
+    assert headers["Content-Type"] == "application/json"
+    assert headers["Connection"] == "close"
+    assert "Server" not in headers
+    assert body.endswith(b"}\n")
+    error = json.loads(body)
+    assert list(error) == ["error", "kind", "field"]
+    assert error["error"]
+    assert (error["kind"], error["field"]) == (kind, None)
+
+
+def test_a_client_that_sends_too_much_before_it_reads_learns_why(served):
+    body = b"x" * (20 * 1024 * 1024)
+    with connect(served) as sock:
+        # No exception: the server reads on after its refusal.
+        sock.sendall(b"POST / HTTP/1.1\r\nHost: x\r\nContent-Length: %d\r\n\r\n" % len(body) + body)
+        assert sock.recv(65_536).startswith(b"HTTP/1.1 413 ")
+
+
+def test_a_later_minor_version_is_served_as_http_1_1(served):
+    status, _, body = raw(served, b"POST / HTTP/1.2\r\nHost: x\r\nConnection: close\r\nContent-Length: 3\r\n\r\nabc")
+    assert status == 200
+    assert json.loads(body)["received"] == 3
+
+
+def test_http_1_0_needs_no_host(served):
+    assert raw(served, b"GET / HTTP/1.0\r\n\r\n")[0] == 200
+
+
+def test_chunks_are_put_together(served):
+    data = b"POST / HTTP/1.1\r\nHost: x\r\nConnection: close\r\nTransfer-Encoding: chunked\r\n\r\n"
+    data += b"3\r\nabc\r\n2;name=value\r\nde\r\n0\r\n\r\n"
+    assert json.loads(raw(served, data)[2])["received"] == 5
+
+
+# ---- an application that fails
+
+
+@pytest.mark.parametrize("error", [ValueError("secret"), SystemExit(3), KeyboardInterrupt(), MemoryError()])
+def test_whatever_the_application_raises_the_client_gets_json_and_the_server_goes_on(path, error, capfd):
+    def app(environ, start_response):
+        if environ["PATH_INFO"] == "/bad":
+            raise error
+        return echo(environ, start_response)
+
+    with serving(open_sockets([unix(path)]), app), contextlib.closing(Connection(path)) as connection:
+        status, body = connection.get("/bad")
+        assert status == 500
+        assert (body["kind"], body["field"]) == ("internal", None)
+        assert "secret" not in body["error"]
+        connection.request("HEAD", "/bad")
+        response = connection.getresponse()
+        assert (response.status, response.read()) == (500, b"")
+        assert connection.get("/good")[0] == 200
+    logged = capfd.readouterr().err
+    assert "request-failed" in logged
+    assert type(error).__name__ in logged
+    assert "test_server.py" in logged
+    assert "secret" not in logged
+
+
+def test_an_answer_that_cannot_be_sent_becomes_a_500(path):
+    def app(environ, start_response):
+        start_response("200 OK", [("X", "a\r\nb")])
+        return [b"x"]
+
+    with serving(open_sockets([unix(path)]), app):
+        status, body = get(path)
+    assert (status, body["kind"]) == (500, "internal")
+
+
+# ---- clients that are slow on purpose
+
+
+@pytest.fixture
+def impatient(monkeypatch):
+    monkeypatch.setattr(http_module, "PATIENCE", 0.25)
+    monkeypatch.setattr(http_module, "KEEP_ALIVE", 0.8)
+    monkeypatch.setattr(server_module, "SWEEP", 0.03)
+
+
+def drip(sock, data, seconds):
+    """Send one byte after the other, until the server has had enough; how long that took."""
+    start = time.monotonic()
+    try:
+        for byte in data:
+            sock.sendall(bytes([byte]))
+            if time.monotonic() > start + seconds or is_closed(sock):
+                break
+            time.sleep(0.02)
+    except OSError:
+        pass
+    return time.monotonic() - start
+
+
+@pytest.mark.parametrize(
+    "data",
+    [
+        b"GET / HTTP/1.1\r\nX: " + b"y" * 5000,
+        b"POST / HTTP/1.1\r\nHost: x\r\nContent-Length: 5000\r\n\r\n" + b"y" * 5000,
+        b"\r\n\r\n" * 2000,
+    ],
+    ids=["header", "body", "empty lines"],
+)
+def test_a_drip_is_ended(impatient, served, data):
+    with connect(served) as sock:
+        assert 0.2 < drip(sock, data, 5) < 2
+
+
+def test_a_silent_client_is_closed(impatient, served):
+    with connect(served) as sock:
+        until(lambda: is_closed(sock), 2)
+
+
+def test_a_body_that_comes_at_a_fair_speed_has_more_time(impatient, monkeypatch, served):
+    monkeypatch.setattr(http_module, "SLOWEST", 1000)
+    with connect(served) as sock:
+        sock.sendall(b"POST / HTTP/1.1\r\nHost: x\r\nContent-Length: 1000\r\n\r\n")
+        start = time.monotonic()
+        for _ in range(10):
+            sock.sendall(b"x" * 100)
+            time.sleep(0.05)
+        assert time.monotonic() - start > 0.4
+        assert sock.recv(65_536).startswith(b"HTTP/1.1 200 ")
+
+
+def test_an_idle_connection_is_kept_for_a_while_after_an_answer(impatient, served):
+    with contextlib.closing(Connection(served)) as connection:
+        for _ in range(2):
+            assert connection.get()[0] == 200
+            time.sleep(0.45)  # longer than a first request may take
+        until(lambda: is_closed(connection.sock), 3)
+
+
+def test_a_request_that_takes_long_is_not_the_clients_fault(impatient, path):
+    def app(environ, start_response):
+        time.sleep(0.5)
+        return echo(environ, start_response)
+
+    with serving(open_sockets([unix(path)]), app):
+        assert get(path)[0] == 200
+
+
+def long_or_short(calls):
+    def app(environ, start_response):
+        calls.append(environ["PATH_INFO"])
+        start_response("200 OK", [])
+        return [b"x" * (8 * 1024 * 1024 if environ["PATH_INFO"] == "/long" else 1)]
+
+    return app
+
+
+def test_clients_that_do_not_read_their_answers_do_not_take_the_threads(impatient, monkeypatch, path):
+    monkeypatch.setattr(server_module, "THREADS", 2)
+    calls = []
+    with serving(open_sockets([unix(path)]), long_or_short(calls)), connect(path) as one, connect(path) as other:
+        # Pipelined: after the third waitress lets the thread wait for the client.
+        for client in (one, other):
+            client.sendall(b"GET /long HTTP/1.1\r\nHost: x\r\n\r\n" * 4)
+        until(lambda: len(calls) == 6)
+        with connect(path) as sock:
+            sock.sendall(b"GET /short HTTP/1.0\r\n\r\n")
+            assert read_all(sock).endswith(b"\r\n\r\nx")
+
+
+def test_a_client_that_reads_its_answer_drop_by_drop_is_closed(impatient, monkeypatch, path):
+    monkeypatch.setattr(http_module, "SLOWEST", 50_000_000)
+    with serving(open_sockets([unix(path)]), long_or_short([])), connect(path) as sock:
+        sock.sendall(b"GET /long HTTP/1.0\r\n\r\n")
+        received = 0
+        for _ in range(150):
+            received += len(sock.recv(20_000))
+            time.sleep(0.005)
+        assert received + len(read_all(sock)) < 8 * 1024 * 1024
+
+
+def test_the_time_to_read_an_answer_begins_with_the_answer(impatient, monkeypatch, path):
+    monkeypatch.setattr(http_module, "SLOWEST", 1_000_000_000)
+    with serving(open_sockets([unix(path)]), long_or_short([])), connect(path) as sock:
+        for _ in range(2):
+            sock.sendall(b"GET /short HTTP/1.1\r\nHost: x\r\n\r\n")
+            assert sock.recv(65_536)
+            time.sleep(0.3)  # longer than an answer may wait to be read
+        sock.sendall(b"GET /long HTTP/1.0\r\n\r\n")
+        time.sleep(0.1)
+        assert len(read_all(sock)) > 8 * 1024 * 1024
+
+
+def test_after_a_crowd_of_silent_clients_service_is_back(impatient, monkeypatch, path):
+    monkeypatch.setattr(server_module, "CONNECTIONS", 120)
+    with serving(open_sockets([unix(path)])), contextlib.ExitStack() as stack:
+        for _ in range(200):
+            stack.enter_context(connect(path))
+        assert get(path)[0] == 200
+
+
+def test_a_crowd_on_tcp_does_not_lock_the_unix_socket_out(monkeypatch, path):
+    monkeypatch.setattr(server_module, "CONNECTIONS", 130)
+    opened = open_sockets([unix(path), ANYWHERE])
+    port = opened[1].getsockname()[1]
+    with serving(opened), contextlib.ExitStack() as stack:
+        for _ in range(60):
+            stack.enter_context(connect(port))
+        with connect(port) as sock:
+            sock.sendall(b"GET / HTTP/1.0\r\n\r\n")
+            sock.settimeout(0.3)
+            with pytest.raises(TimeoutError):
+                sock.recv(1)
+        assert get(path)[0] == 200
+
+
+def test_two_thousand_connections_are_served(path):
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    if hard < 6_000:
+        pytest.skip("this process may not open 4,000 files")
+    resource.setrlimit(resource.RLIMIT_NOFILE, (hard, hard))
+    try:
+        with serving(open_sockets([unix(path)])), contextlib.ExitStack() as stack:
+            clients = [stack.enter_context(connect(path)) for _ in range(2000)]
+            for client in clients[::-50]:
+                client.sendall(b"GET / HTTP/1.0\r\n\r\n")
+                assert client.recv(65_536).startswith(b"HTTP/1.0 200 ")
+    finally:
+        resource.setrlimit(resource.RLIMIT_NOFILE, (soft, hard))
+
+
+def test_the_limit_of_open_files_is_raised_when_it_is_too_low(path):
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    resource.setrlimit(resource.RLIMIT_NOFILE, (1024, hard))
+    try:
+        server = Server(echo, open_sockets([unix(path)]))
+        assert resource.getrlimit(resource.RLIMIT_NOFILE) == (min(hard, 4096), hard)
+        server.stop(1)
+    finally:
+        resource.setrlimit(resource.RLIMIT_NOFILE, (soft, hard))
+
+
+# ---- idle
+
+
+def switches(thread):
+    status = Path(f"/proc/self/task/{thread.native_id}/status").read_text()
+    return int(status.rsplit("\nvoluntary_ctxt_switches:", 1)[1].split()[0])
+
+
+def test_while_nobody_calls_the_server_sleeps(impatient, served):
+    assert get(served)[0] == 200
+    (thread,) = [thread for thread in threading.enumerate() if thread.name == "server"]
+    with connect(served) as sock:
+        sock.sendall(b"GET / HTTP/1.0\r\n\r\n")
+        assert read_all(sock)
+    time.sleep(0.2)  # until it has seen the end of that
+    before = switches(thread)
+    time.sleep(0.3)
+    assert switches(thread) == before
+    assert get(served)[0] == 200
+
+
+# ---- the end
+
+
+def test_stop_lets_requests_be_answered_and_takes_no_more(path, caplog):
+    caplog.set_level(logging.INFO)
+    began, finish = threading.Event(), threading.Event()
+
+    def app(environ, start_response):
+        began.set()
+        assert finish.wait(10)
+        return echo(environ, start_response)
+
+    server = Server(app, open_sockets([unix(path)]))
+    server.start()
+    with connect(path) as busy, connect(path) as idle:
+        busy.sendall(b"GET / HTTP/1.1\r\nHost: x\r\n\r\n")
+        assert began.wait(5)
+        stopped = []
+        stopping = threading.Thread(target=lambda: stopped.append(server.stop(10)))
+        stopping.start()
+        until(lambda: not path.exists())
+        with pytest.raises(OSError, match="No such file"):
+            connect(path)
+        until(lambda: is_closed(idle))
+        assert stopping.is_alive()
+        finish.set()
+        assert read_all(busy).startswith(b"HTTP/1.1 200 ")
+        stopping.join(10)
+    assert stopped == [True]
+    assert not server.alive
+    assert caplog.records == []
+
+
+def test_stop_does_not_wait_for_ever(path):
+    began, finish = threading.Event(), threading.Event()
+
+    def app(environ, start_response):
+        began.set()
+        finish.wait(10)
+        return echo(environ, start_response)
+
+    server = Server(app, open_sockets([unix(path)]))
+    server.start()
+    with connect(path) as busy:
+        busy.sendall(b"GET / HTTP/1.0\r\n\r\n")
+        assert began.wait(5)
+        start = time.monotonic()
+        assert server.stop(0.3) is False
+        assert time.monotonic() - start < 3
+        assert read_all(busy) == b""
+    finish.set()
+    assert server.stop(5) is True
+
+
+def test_a_server_that_was_never_started_closes_its_sockets(path):
+    Server(echo, open_sockets([unix(path)])).stop(1)
+    assert not path.exists()
+
+
+def test_a_listener_that_was_never_bound_closes(path):
+    UnixListener(str(path)).close()

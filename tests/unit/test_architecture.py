@@ -1,0 +1,178 @@
+"""The rooms of tifftockd/ and what each may know of the others, read from the sources."""
+
+import ast
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+import tifftockd
+
+PACKAGE = Path(tifftockd.__file__).parent
+
+# From the bottom to the top: each imports only from those before it. A room is a module, or a folder of modules.
+ROOMS = [
+    "errors",
+    "clock",
+    "journal",
+    "systemd",
+    "when",
+    "config",
+    "reminder",
+    "repeat",
+    "store",
+    "handlers",
+    "worker",
+    "executor",
+    "scheduler",
+    "api",
+    "server",
+    "daemon",
+    "ctl",
+    "cli",
+    "__main__",
+    "__init__",
+]
+
+CLOCKS = {
+    *("time", "time_ns", "monotonic", "monotonic_ns", "perf_counter", "perf_counter_ns", "clock_gettime"),
+    *("clock_gettime_ns", "localtime", "gmtime", "ctime", "asctime", "strftime"),
+}
+ENVIRONMENT = {"environ", "environb", "getenv", "getenvb", "putenv", "unsetenv"}
+
+
+class Source:
+    """One file of the package."""
+
+    def __init__(self, file):
+        self.path = file.relative_to(PACKAGE)
+        self.room = self.path.parts[0].removesuffix(".py")
+        self.nodes = list(ast.walk(ast.parse(file.read_text(), str(file))))
+
+    def __repr__(self):
+        return str(self.path)
+
+    def imports(self):
+        """Every imported name with its dots, wherever in the file and for whatever purpose."""
+        for node in self.nodes:
+            if isinstance(node, ast.Import):
+                yield from (alias.name for alias in node.names)
+            elif isinstance(node, ast.ImportFrom):
+                assert node.level == 0, f"{self}:{node.lineno}: a relative import; write from tifftockd..."
+                yield from (f"{node.module}.{alias.name}" for alias in node.names)
+
+    def rooms(self):
+        """The other rooms that are imported from."""
+        for name in self.imports():
+            if name.startswith("tifftockd.") and name != "tifftockd.__version__":
+                room = name.split(".")[1]
+                # What is no room is one of the public names, which handlers and drop-ins are for.
+                yield room if room in ROOMS else "__init__"
+
+    def uses(self, module, names):
+        """The lines that take one of the names from a module of the standard library."""
+        for node in self.nodes:
+            if isinstance(node, ast.ImportFrom) and node.module == module:
+                yield from (node.lineno for alias in node.names if alias.name in names)
+            elif isinstance(node, ast.Attribute) and node.attr in names and ast.unparse(node.value) == module:
+                yield node.lineno
+
+
+SOURCES = [Source(file) for file in sorted(PACKAGE.rglob("*.py"))]
+
+
+def modules(room):
+    """The dotted names of a room's modules; none if there is no such room yet."""
+    for source in SOURCES:
+        if source.room == room:
+            yield ".".join(["tifftockd", *source.path.with_suffix("").parts]).removesuffix(".__init__")
+
+
+def loaded_by(*names):
+    """The top-level packages that a new Python process holds after it has imported these modules."""
+    code = f"import {', '.join(names)}, sys; print(*{{name.partition('.')[0] for name in sys.modules}})"
+    result = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    return set(result.stdout.split())
+
+
+@pytest.mark.parametrize("source", SOURCES, ids=repr)
+def test_a_room_imports_only_from_those_below_it(source):
+    assert source.room in ROOMS, f"{source} is in no room; the rooms are {', '.join(ROOMS)}"
+    place = ROOMS.index(source.room)
+    above = {room for room in source.rooms() if ROOMS.index(room) > place}
+    assert not above, f"{source} imports from {', '.join(sorted(above))}, which may import {source.room}"
+
+
+def test_only_the_store_knows_the_database():
+    libraries = {"dataset", "sqlalchemy", "alembic", "sqlite3"}
+    knowing = {source.room for source in SOURCES if libraries & {name.split(".")[0] for name in source.imports()}}
+    assert knowing <= {"store"}
+
+
+def test_only_the_clock_reads_the_time():
+    places = [
+        f"{source}:{line}"
+        for source in SOURCES
+        if source.room != "clock"
+        for line in (
+            *source.uses("time", CLOCKS),
+            *source.uses("datetime", {"now", "utcnow", "today"}),
+            *source.uses("datetime.datetime", {"now", "utcnow", "today"}),
+            *source.uses("date", {"today"}),
+            *source.uses("datetime.date", {"today"}),
+        )
+    ]
+    assert not places, "tifftockd.clock is there for that"
+
+
+def test_only_the_composition_root_and_the_workers_touch_the_environment():
+    """Handlers find their settings in os.environ; everything else is handed a Config."""
+    allowed = {"config", "cli", "daemon", "handlers", "worker"}
+    places = [
+        f"{source}:{line}"
+        for source in SOURCES
+        if source.room not in allowed
+        for line in source.uses("os", ENVIRONMENT)
+    ]
+    assert not places
+
+
+@pytest.mark.parametrize("room", ["worker", "handlers"])
+def test_what_workers_import_stays_small(room):
+    names = list(modules(room))
+    if names:
+        heavy = {"dataset", "sqlalchemy", "alembic", "bottle", "waitress", "requests", "twilio", "dotenv", "sdnotify"}
+        assert not loaded_by(*names) & heavy
+
+
+@pytest.mark.parametrize("room", ["daemon", "cli"])
+def test_the_daemon_loads_no_library_of_the_handlers(room):
+    names = list(modules(room))
+    if names:
+        assert not loaded_by(*names) & {"requests", "twilio"}
+
+
+def test_the_rules_see_what_they_forbid(tmp_path, monkeypatch):
+    """A rule that finds nothing in the worst of files would find nothing anywhere."""
+    monkeypatch.setattr(sys.modules[__name__], "PACKAGE", tmp_path)
+    file = tmp_path / "when.py"
+    file.write_text(
+        "import time, datetime, os\n"
+        "from time import monotonic\n"
+        "from datetime import date\n"
+        "from typing import TYPE_CHECKING\n"
+        "from tifftockd import clock, store, __version__\n"
+        "if TYPE_CHECKING:\n"
+        "    from tifftockd.api.query import x\n"
+        "def f():\n"
+        "    import tifftockd.daemon\n"
+        "    from tifftockd import RemindProcess\n"
+        "    time.time(), datetime.datetime.now(), date.today(), os.environ['X'], clock.now()\n"
+    )
+    source = Source(file)
+    assert set(source.rooms()) == {"clock", "store", "api", "daemon", "__init__"}
+    assert sorted(source.uses("time", CLOCKS)) == [2, 11]
+    assert list(source.uses("datetime.datetime", {"now"})) == [11]
+    assert list(source.uses("date", {"today"})) == [11]
+    assert list(source.uses("os", ENVIRONMENT)) == [11]

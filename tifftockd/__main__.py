@@ -1,0 +1,7 @@
+"""`python -m tifftockd`."""
+
+import sys
+
+from tifftockd.cli import main
+
+sys.exit(main())

@@ -1,0 +1,125 @@
+"""JSON in and out: read strictly, because what Python lets pass (RFC 8259 does not) could not be given back."""
+
+from __future__ import annotations
+
+import json
+import math
+from typing import Any, NoReturn, Protocol
+
+from tifftockd.errors import InvalidInput, TooLarge
+
+# One reminder: a message of 32 KiB, as long a recipient as anyone has, and options.
+LARGEST = 65_536
+# Options nested deeper than this are no options. Python's own limit depends on its version.
+DEEPEST = 32
+
+_EXAMPLE = '{"in": "10m", "message": "tea is ready", "method": "log"}'
+_encode = json.JSONEncoder(ensure_ascii=False, allow_nan=False).encode
+
+
+class Stream(Protocol):
+    """What is read of `wsgi.input`."""
+
+    def read(self, size: int, /) -> bytes:
+        """Up to `size` bytes."""
+
+
+def to_json(value: object) -> bytes:
+    """One line of JSON. A lone surrogate, which UTF-8 cannot hold, becomes the escape that JSON has for it."""
+    return _encode(value).encode("utf-8", "backslashreplace") + b"\n"
+
+
+def read_object(stream: Stream) -> dict[str, Any]:
+    """The JSON object in a request's body, whatever its Content-Type says (curl -d says it is a form).
+
+    Exactly what was written: no name twice, no NaN, no integer beyond 64 bits, no float beyond a double, no NUL and
+    no lone surrogate. InvalidInput or TooLarge.
+    """
+    data = stream.read(LARGEST + 1)
+    if len(data) > LARGEST:
+        raise TooLarge(f"the body is larger than the {LARGEST} bytes that one reminder may have")
+    if not data.strip():
+        raise _malformed(f"the body is empty: send a JSON object like {_EXAMPLE}")
+    try:
+        value = json.loads(
+            data.decode("utf-8"),
+            parse_constant=_refuse_constant,
+            parse_float=_float,
+            parse_int=_int,
+            object_pairs_hook=_object,
+        )
+    except UnicodeDecodeError as error:
+        raise _malformed(f"the body is not UTF-8 (its byte {error.start}): send JSON in UTF-8") from None
+    except RecursionError:
+        raise _malformed(f"the body is nested deeper than {DEEPEST} levels") from None
+    except json.JSONDecodeError as error:
+        where = f"line {error.lineno}, column {error.colno}"
+        raise _malformed(f"the body is not JSON: {error.msg} ({where}); send an object like {_EXAMPLE}") from None
+    if not isinstance(value, dict):
+        raise _malformed(f"the body is not a JSON object: send one like {_EXAMPLE}")
+    for name, item in value.items():
+        _check(name, name if name.isprintable() else None)
+        _check(item, name if name.isprintable() else None)
+    return value
+
+
+def _malformed(message: str, field: str | None = None) -> InvalidInput:
+    return InvalidInput(message, field=field, kind="malformed")
+
+
+def _refuse_constant(name: str) -> NoReturn:
+    raise _malformed(f"the body holds {name}, which is not JSON")
+
+
+def _float(text: str) -> float:
+    number = float(text)
+    if not math.isfinite(number):
+        raise _malformed("the body holds a number that is larger than a double")
+    return number
+
+
+def _int(text: str) -> int:
+    # Before int(), which is slow for long ones and has a limit of its own
+    if len(text) <= 20:
+        number = int(text)
+        if -(2**63) <= number < 2**63:
+            return number
+    raise _malformed("the body holds an integer that does not fit into 64 bits: write it as a string")
+
+
+def _object(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+    value = dict(pairs)
+    if len(value) < len(pairs):
+        names = [name for name, _ in pairs]
+        twice = next(name for name in value if names.count(name) > 1)
+        raise _malformed(f"the body holds the name {twice[:64]!r} twice in one object", twice[:64])
+    return value
+
+
+def _check(value: object, field: str | None) -> None:
+    """Refuse the texts that cannot be stored, and too deep a nesting, under the top-level field they are in."""
+    level: list[object] = [value]
+    # The body itself is the first level.
+    for _ in range(DEEPEST - 1):
+        for text in level:
+            if isinstance(text, str):
+                _check_text(text, field)
+        level = [part for item in level for part in _parts(item)]
+        if not level:
+            return
+    raise _malformed(f"the body is nested deeper than {DEEPEST} levels", field)
+
+
+def _parts(value: object) -> list[object]:
+    if isinstance(value, dict):
+        return [*value, *value.values()]
+    return value if isinstance(value, list) else []
+
+
+def _check_text(text: str, field: str | None) -> None:
+    if "\0" in text:
+        raise _malformed("the body holds a NUL character (\\u0000), which is no text", field)
+    try:
+        text.encode("utf-8")
+    except UnicodeEncodeError:
+        raise _malformed("the body holds half of a surrogate pair (like \\ud800), which is no text", field) from None

@@ -1,0 +1,67 @@
+"""What the API shows of reminders and history."""
+
+from __future__ import annotations
+
+from datetime import timedelta, tzinfo
+from typing import Any
+
+from tifftockd.api.fields import zone_of
+from tifftockd.clock import Micros, moment
+from tifftockd.config import Config
+from tifftockd.reminder import Entry, Reminder
+from tifftockd.when import format_span, format_when
+
+
+def show_reminder(reminder: Reminder, config: Config) -> dict[str, Any]:
+    """A reminder, its times in its own zone."""
+    zone = zone_of(reminder.tz, config)
+    return {
+        "id": reminder.id,
+        "when": show_instant(reminder.due, zone),
+        "message": reminder.message,
+        "method": reminder.method,
+        "to": reminder.to,
+        "options": reminder.options,
+        "tz": reminder.tz,
+        "max_late": show_span(reminder.max_late),
+        "state": reminder.state,
+        "attempts": reminder.attempts,
+        "key": reminder.key,
+        "owner": reminder.owner,
+        "retries": reminder.retries,
+        "created": show_instant(reminder.created, zone),
+        "last_error": reminder.last_error,
+    }
+
+
+def show_entry(entry: Entry, config: Config) -> dict[str, Any]:
+    """A line of history, its times in the reminder's zone."""
+    zone = zone_of(entry.tz, config)
+    started = entry.started
+    return {
+        "id": entry.id,
+        "reminder": entry.reminder,
+        "attempt": entry.attempt,
+        "key": entry.key,
+        "method": entry.method,
+        "to": entry.to,
+        "message": entry.message,
+        "options": entry.options,
+        "due": show_instant(entry.due, zone),
+        "started": None if started is None else show_instant(started, zone),
+        "finished": show_instant(entry.finished, zone),
+        "late_ms": None if started is None else round((started - entry.due) / 1000, 3),
+        "outcome": entry.outcome,
+        "error": entry.error,
+        "output": entry.output,
+    }
+
+
+def show_instant(instant: Micros, zone: tzinfo) -> str:
+    """RFC 3339, with the zone's offset."""
+    return format_when(moment(instant), zone)
+
+
+def show_span(span: Micros) -> str:
+    """A span as it may be sent."""
+    return format_span(timedelta(microseconds=span))

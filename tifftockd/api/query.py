@@ -1,0 +1,84 @@
+"""The parameters of a list: each once, each known, each checked."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping
+from enum import StrEnum
+from typing import TypeVar
+from urllib.parse import parse_qsl, urlencode
+
+from tifftockd.api.fields import read_when
+from tifftockd.api.route import Request
+from tifftockd.clock import Micros
+from tifftockd.errors import InvalidInput, InvalidTime
+
+MOST = 10_000
+
+Choice = TypeVar("Choice", bound=StrEnum)
+
+_NUMBER = re.compile(r"[0-9]{1,19}")
+# A form's encoding turns the plus of an offset into a space, and who types a URL does not think of that.
+_LOST_PLUS = re.compile(r"([0-9]{4}-[0-9]{2}-[0-9]{2}[Tt][0-9:.,]+) ([0-9]{2}(?::?[0-9]{2})?)")
+
+
+def read_query(text: str, known: tuple[str, ...]) -> dict[str, str]:
+    """The parameters in a query string. InvalidInput for one that is unknown, or comes twice."""
+    try:
+        raw = text.encode("latin-1").decode("utf-8")
+        pairs = parse_qsl(raw, keep_blank_values=True, errors="strict")
+    except ValueError:
+        raise InvalidInput("the query string is not UTF-8", kind="malformed") from None
+    query: dict[str, str] = {}
+    for name, value in pairs:
+        if name not in known:
+            shown = ", ".join(known) or "none"
+            raise InvalidInput(
+                f"there is no parameter {name[:64]!r} here; known: {shown}", field=name[:64], kind="unknown_field"
+            )
+        if name in query:
+            raise InvalidInput(f"the parameter {name!r} was given twice", field=name)
+        query[name] = value
+    return query
+
+
+def read_number(query: Mapping[str, str], name: str, least: int, most: int) -> int | None:
+    """A whole number from `least` to `most`, or None where it was not given."""
+    text = query.get(name)
+    if text is None:
+        return None
+    if not _NUMBER.fullmatch(text) or not least <= int(text) <= most:
+        raise InvalidInput(f"{name!r} must be a whole number from {least} to {most}", field=name)
+    return int(text)
+
+
+def read_choice(query: Mapping[str, str], name: str, kinds: type[Choice]) -> Choice | None:
+    """One of an enum's values, or None where it was not given."""
+    text = query.get(name)
+    if text is None:
+        return None
+    try:
+        return kinds(text)
+    except ValueError:
+        raise InvalidInput(f"{name!r} must be one of {', '.join(kinds)}", field=name) from None
+
+
+def read_instant(request: Request, name: str) -> Micros | None:
+    """An instant in any form of `when`, in the server's zone where it has no offset; None where it was not given.
+
+    InvalidTime; ClockWrong if it depends on a clock that is wrong.
+    """
+    text = request.query.get(name)
+    if text is None:
+        return None
+    lost = _LOST_PLUS.fullmatch(text)
+    try:
+        return read_when(f"{lost[1]}+{lost[2]}" if lost else text, request.config.zone, request.now)
+    except InvalidTime as error:
+        error.field = name
+        raise
+
+
+def link_to_next(path: str, query: Mapping[str, str], place: Mapping[str, object]) -> dict[str, str]:
+    """The header that leads to the next page (RFC 8288), with all else as it was asked for."""
+    return {"Link": f'<{path}?{urlencode({**query, **place})}>; rel="next"'}

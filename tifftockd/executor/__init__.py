@@ -1,0 +1,214 @@
+"""The daemon's side of running handlers: a queue, a concurrency and a deadline per method.
+
+One thread talks to all workers. Every other thread comes through `Executor`.
+"""
+
+from __future__ import annotations
+
+import threading
+import time
+from collections.abc import Callable, Iterable
+from concurrent.futures import Future
+from typing import Any, TypeVar
+
+from tifftockd import clock
+from tifftockd.clock import SECOND, Micros
+from tifftockd.config import Config
+from tifftockd.errors import TifftockError
+from tifftockd.executor.claims import Claim, Claims
+from tifftockd.executor.generation import Generation, Template
+from tifftockd.executor.loop import Loop
+from tifftockd.executor.pool import Limits, Pool
+from tifftockd.handlers.builtin import builtin_specs
+from tifftockd.handlers.registry import Registry
+from tifftockd.handlers.spec import MethodSpec
+from tifftockd.reminder import Ending, Reminder, Verdict
+from tifftockd.when import find_zone, format_when
+from tifftockd.worker import kin
+
+T = TypeVar("T")
+
+# How often a stopping executor looks whether it is done, in seconds.
+_LOOK = 0.02
+# How long killed attempts are waited for, in seconds.
+_KILLED = 5.0
+# How long a reload may take, in seconds: a drop-in has 10 for its import.
+_RELOAD = 30.0
+
+
+class Executor:
+    """Runs attempts in worker processes and gathers how they ended."""
+
+    def __init__(self, config: Config, changed: Callable[[], None]) -> None:
+        """`changed` is called, from any thread, when there are endings, room or methods that were not there before."""
+        self.registry = Registry(builtin_specs(config.environ), loading=True)
+        self.claims = Claims(self._enqueue)
+        self._changed = changed
+        self._loop = Loop("executor")
+        self._current = self._generation(config, self.registry)
+        self._draining: list[Generation] = []
+        self._endings: list[Ending] = []
+        self._endings_lock = threading.Lock()
+
+    def start(self) -> None:
+        """Begin, and load the drop-ins meanwhile: `registry.wait` tells when that is done."""
+        # What a dead parent process leaves behind comes to the daemon, which kills it.
+        kin.adopt_orphans()
+        self._loop.start()
+        self._loop.call(lambda: self._current.load(self._changed))
+
+    def reload(self, config: Config) -> None:
+        """Load all handlers anew, then let them take over from the old ones; waits for that.
+
+        Running attempts end in the old workers. TifftockError, and all stays as it was, when it cannot be done.
+        """
+        registry = Registry(builtin_specs(config.environ), loading=True)
+        fresh = self._generation(config, registry)
+        loaded: Future[None] = Future()
+        self._loop.call(lambda: _guarded(loaded, lambda: fresh.load(lambda: loaded.set_result(None))))
+        try:
+            loaded.result(_RELOAD)
+        except Exception as error:
+            self._loop.call(fresh.close)
+            raise TifftockError(f"the handlers cannot be loaded: {str(error) or 'it takes too long'}") from error
+        self._ask(lambda: self._switch(fresh))
+        self._changed()
+
+    def stop(self, patience: float) -> None:
+        """Let running attempts end, for so many seconds; what is left is killed and ends `interrupted`.
+
+        Nothing may be queued any more. The endings are there for `take_endings` as they come.
+        """
+        if not self._await_idle(patience):
+            self._ask(lambda: self._each(Generation.kill_attempts))
+            self._await_idle(_KILLED)
+        self._ask(lambda: self._each(Generation.close))
+        self._loop.stop()
+
+    # ---- for the scheduler
+
+    def room(self, method: str) -> int:
+        """How many more reminders of a method may be claimed; 0 when it is not there."""
+        pool = self._current.pools.get(method)
+        return 0 if pool is None or pool.spec.missing is not None else pool.room()
+
+    def repeatable(self, method: str) -> bool:
+        """Whether a repeat of this method's attempts costs less than a loss."""
+        pool = self._current.pools.get(method)
+        return pool is None or pool.spec.repeatable
+
+    def is_warm(self, method: str) -> bool:
+        """Whether a worker for this method is there, or on its way."""
+        pool = self._current.pools.get(method)
+        return pool is None or pool.is_warm()
+
+    def warm(self, method: str, fire_at: Micros) -> None:
+        """Have a worker ready for this instant."""
+        if (pool := self._current.pools.get(method)) is not None:
+            pool.warm(max(0, fire_at - clock.now()) / SECOND)
+
+    def take_endings(self) -> list[Ending]:
+        """What has ended since the last call; their claims stay known until `claims.forget`."""
+        with self._endings_lock:
+            endings, self._endings = self._endings, []
+            return endings
+
+    # ---- in the loop's thread
+
+    def _generation(self, config: Config, registry: Registry) -> Generation:
+        describe = _describer(config)
+
+        def make_pool(spec: MethodSpec, template: Template) -> Pool:
+            self._changed()
+            return Pool(self._loop, self.claims, spec, Limits.of(spec, config), template, describe, self._done)
+
+        return Generation(self._loop, config, registry, make_pool)
+
+    def _generations(self) -> list[Generation]:
+        return [self._current, *self._draining]
+
+    def _each(self, do: Callable[[Generation], None]) -> None:
+        for generation in self._generations():
+            do(generation)
+
+    def _switch(self, fresh: Generation) -> None:
+        """Hand the old queues over; the old workers end with their last attempts."""
+        old, self._current = self._current, fresh
+        self.registry.become(fresh.registry)
+        fresh.registry = self.registry
+        for pool in old.pools.values():
+            self._enqueue(pool.take_queue())
+        old.stop()
+        self._draining.append(old)
+        self._close_drained()
+
+    def _close_drained(self) -> None:
+        for generation in [generation for generation in self._draining if not generation.is_busy]:
+            self._draining.remove(generation)
+            generation.close()
+
+    def _enqueue(self, claims: Iterable[Claim]) -> None:
+        by_method: dict[str, list[Claim]] = {}
+        for claim in claims:
+            by_method.setdefault(claim.reminder.method, []).append(claim)
+        for method, queue in by_method.items():
+            if (pool := self._current.pools.get(method)) is not None:
+                pool.enqueue(queue)
+            else:
+                self._return(queue)
+
+    def _return(self, queue: list[Claim]) -> None:
+        """The method went away between the claim and now."""
+        for claim in queue:
+            with self.claims.lock:
+                claim.queued, claim.handed = False, not claim.recalled
+            if claim.handed:
+                self._done(Ending(claim.reminder, Verdict.RETURNED, None, clock.now()))
+
+    def _done(self, ending: Ending) -> None:
+        with self._endings_lock:
+            self._endings.append(ending)
+        self._changed()
+        if self._draining:
+            self._loop.call(self._close_drained)
+
+    # ---- waiting for the loop
+
+    def _ask(self, function: Callable[[], T]) -> T:
+        answer: Future[T] = Future()
+        self._loop.call(lambda: _guarded(answer, lambda: answer.set_result(function())))
+        return answer.result()
+
+    def _await_idle(self, patience: float) -> bool:
+        end = clock.monotonic() + patience
+        while self._ask(lambda: any(generation.is_busy for generation in self._generations())):
+            if clock.monotonic() >= end:
+                return False
+            time.sleep(_LOOK)
+        return True
+
+
+def _guarded(future: Future[T], function: Callable[[], None]) -> None:
+    try:
+        function()
+    except Exception as error:
+        future.set_exception(error)
+
+
+def _describer(config: Config) -> Callable[[Reminder], dict[str, Any]]:
+    """What a handler is told of a reminder."""
+
+    def describe(reminder: Reminder) -> dict[str, Any]:
+        zone = find_zone(reminder.tz) if reminder.tz else config.zone
+        return {
+            "id": reminder.id,
+            "when": format_when(clock.moment(reminder.due), zone),
+            "message": reminder.message,
+            "method": reminder.method,
+            "to": reminder.to,
+            "options": reminder.options,
+            "attempt": reminder.attempts,
+            "key": reminder.key,
+        }
+
+    return describe

@@ -1,0 +1,100 @@
+"""Claims that are not settled yet, and the one lock that decides who has them.
+
+A claim is held (its commit is still under way), then queued, then handed to a worker. Until it is handed over it can
+be recalled: by DELETE, PATCH, a step of the clock, or the daemon's end.
+"""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Callable, Iterable, Sequence
+
+from tifftockd.reminder import Reminder
+
+
+class Claim:
+    """One attempt to be made."""
+
+    __slots__ = ("handed", "held", "queued", "recalled", "reminder")
+
+    def __init__(self, reminder: Reminder) -> None:
+        self.reminder = reminder
+        self.held = True
+        self.queued = False
+        self.recalled = False
+        self.handed = False
+
+    def __lt__(self, other: Claim) -> bool:
+        return (self.reminder.fire_at, self.reminder.id) < (other.reminder.fire_at, other.reminder.id)
+
+
+class Claims:
+    """All claims by the reminder's id."""
+
+    def __init__(self, enqueue: Callable[[Iterable[Claim]], None]) -> None:
+        """`enqueue` is called, without the lock, with claims that may be handed out from now on."""
+        self.lock = threading.Lock()
+        self._claims: dict[int, Claim] = {}
+        self._enqueue = enqueue
+
+    def hold(self, reminders: Sequence[Reminder]) -> Callable[[], None]:
+        """On the writer's thread, inside the transaction that claims them. Returns how to forget them."""
+        with self.lock:
+            for reminder in reminders:
+                self._claims[reminder.id] = Claim(reminder)
+        return lambda: self.forget(reminders)
+
+    def begin(self, reminders: Sequence[Reminder]) -> None:
+        """Their transaction is committed: hand them out."""
+        with self.lock:
+            claims = [claim for reminder in reminders if (claim := self._claims.get(reminder.id))]
+            for claim in claims:
+                claim.held = False
+            ready = [claim for claim in claims if not claim.recalled and not claim.queued]
+            for claim in ready:
+                claim.queued = True
+        self._enqueue(ready)
+
+    def recall(self, id_: int) -> Callable[[], None] | None:
+        """Take a claim back unless a worker has it; returns how to undo that, or None when it is too late."""
+        with self.lock:
+            claim = self._claims.get(id_)
+            if claim is None or claim.handed:
+                return None
+            claim.recalled = True
+        return lambda: self._restore(claim)
+
+    def recall_all(self, unless: Callable[[Reminder], bool] = lambda reminder: False) -> list[Reminder]:
+        """Take back every claim that is queued, but for those that `unless` spares."""
+        with self.lock:
+            claims = [claim for claim in self._claims.values() if not (claim.handed or claim.held or claim.recalled)]
+            taken = [claim for claim in claims if not unless(claim.reminder)]
+            for claim in taken:
+                claim.recalled = True
+        return [claim.reminder for claim in taken]
+
+    def dismiss(self, id_: int) -> None:
+        """What recalled the claim is committed."""
+        with self.lock:
+            claim = self._claims.get(id_)
+            if claim is not None and claim.recalled:
+                del self._claims[id_]
+
+    def forget(self, reminders: Iterable[Reminder]) -> None:
+        """They are settled, or were never committed."""
+        with self.lock:
+            for reminder in reminders:
+                self._claims.pop(reminder.id, None)
+
+    def running(self) -> int:
+        """How many are in workers' hands."""
+        with self.lock:
+            return sum(claim.handed for claim in self._claims.values())
+
+    def _restore(self, claim: Claim) -> None:
+        with self.lock:
+            claim.recalled = False
+            if claim.held or claim.queued:
+                return
+            claim.queued = True
+        self._enqueue([claim])

@@ -1,0 +1,99 @@
+"""The daemon's end of a process that forks on command: the bare parent, or a template."""
+
+from __future__ import annotations
+
+import itertools
+import json
+import os
+import signal
+import socket
+from collections.abc import Callable
+from typing import Any
+
+from tifftockd.executor.loop import Loop
+
+_MESSAGE_BYTES = 262_144
+_tags = itertools.count(1)
+
+
+class Forker:
+    """Sends commands, and tells of deaths. All of it happens in the loop's thread."""
+
+    def __init__(self, loop: Loop, control: socket.socket, gone: Callable[[], None]) -> None:
+        """`gone` is called once, when the process has died: then all its children have died, too."""
+        self._loop = loop
+        self._control = control
+        self._gone = gone
+        self._children: dict[int, Callable[[int], None]] = {}
+        self.hello: Callable[[dict[str, Any]], None] | None = None
+        self.open = True
+        control.setblocking(False)
+        loop.watch(control.fileno(), self._readable)
+
+    def fork(self, command: dict[str, Any], descriptors: list[int], died: Callable[[int], None]) -> int:
+        """Start a child and return its tag. `died` is told the status of waitpid(2), or -1 when it is not known."""
+        tag = next(_tags)
+        self._children[tag] = died
+        self._send(command | {"fork": tag}, descriptors)
+        return tag
+
+    def kill(self, tag: int) -> None:
+        """Kill a child with all that it started; `died` follows."""
+        self._send({"kill": tag}, [])
+
+    def close(self) -> None:
+        """Let the process end, and all that descends from it."""
+        if self.open:
+            self.open = False
+            self._loop.forget(self._control.fileno())
+            self._control.close()
+
+    def _send(self, command: dict[str, Any], descriptors: list[int]) -> None:
+        if not self.open:
+            return
+        try:
+            socket.send_fds(self._control, [json.dumps(command).encode()], descriptors)
+        except OSError:
+            # It is dead, or has not read for a thousand commands: either way it is of no more use.
+            self._end()
+
+    def _readable(self, _events: int) -> None:
+        try:
+            data = self._control.recv(_MESSAGE_BYTES)
+        except BlockingIOError:
+            return
+        except OSError:
+            data = b""
+        if not data:
+            self._end()
+            return
+        message = json.loads(data)
+        if "died" in message:
+            if died := self._children.pop(message["died"], None):
+                died(message["status"])
+        elif self.hello is not None:
+            self.hello(message)
+
+    def _end(self) -> None:
+        if not self.open:
+            return
+        self.close()
+        children, self._children = self._children, {}
+        for died in children.values():
+            died(-1)
+        self._gone()
+
+
+def pair(kind: int) -> tuple[socket.socket, socket.socket]:
+    """A connected pair, for the daemon and for the child."""
+    return socket.socketpair(socket.AF_UNIX, kind)
+
+
+def why(status: int) -> str:
+    """How a process ended, in words, from its status of waitpid(2)."""
+    if status < 0:
+        return "ended with its template"
+    if os.WIFSIGNALED(status):
+        number = os.WTERMSIG(status)
+        return f"was killed by {signal.Signals(number).name}"
+    return f"exited with status {os.waitstatus_to_exitcode(status)}"

@@ -1,0 +1,302 @@
+"""A method's workers and the queue before them."""
+
+from __future__ import annotations
+
+import heapq
+import json
+import os
+import socket
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass
+from typing import Any, Protocol
+
+from tifftockd import clock, journal
+from tifftockd.clock import SECOND, Micros
+from tifftockd.config import Config
+from tifftockd.executor.claims import Claim, Claims
+from tifftockd.executor.forker import pair, why
+from tifftockd.executor.loop import Loop, Timer
+from tifftockd.executor.worker_end import PoolCallbacks, WorkerEnd
+from tifftockd.handlers.spec import MethodSpec
+from tifftockd.reminder import Ending, Reminder, Verdict
+from tifftockd.when import format_span
+
+# An attempt is handed over so long before its instant, in microseconds; the worker sleeps the rest. Any later and the
+# way to the worker would make it late, any earlier and it could not be recalled.
+_AHEAD: Micros = 8_000
+# Claims that wait for a method's workers at the most; enough to keep them busy while the next are being committed.
+_MOST_QUEUED = 128
+# Seconds until an idle worker is let go.
+_IDLE = 60.0
+# Seconds between attempts to start workers that die before they are ready, and how often that is tried.
+_RESTART = 1.0
+_STARTS = 3
+
+
+class Source(Protocol):
+    """Where workers come from: a template, or the bare parent where its module cannot be forked."""
+
+    def fork_worker(
+        self, method: str, limits: dict[str, int], descriptors: list[int], died: Callable[[int], None]
+    ) -> int:
+        """Start a worker on these descriptors (its socket, its output) and return its tag."""
+
+    def kill_worker(self, tag: int) -> None:
+        """Kill it with all that it started."""
+
+
+@dataclass(frozen=True, slots=True)
+class Limits:
+    """A method's limits: what its class declares, else the general setting."""
+
+    concurrency: int
+    timeout: Micros
+    memory: int
+    output: int
+    renew: int
+
+    @classmethod
+    def of(cls, spec: MethodSpec, config: Config) -> Limits:
+        """The one place where a class wins over a setting."""
+        return cls(
+            concurrency=spec.concurrency or config.handler_concurrency,
+            timeout=spec.timeout or config.handler_timeout,
+            memory=spec.memory or config.handler_memory,
+            output=config.handler_output if spec.output is None else spec.output,
+            renew=spec.renew or config.handler_renew,
+        )
+
+
+class Pool(PoolCallbacks):
+    """Starts workers when there is work or soon will be, gives them one attempt at a time, lets idle ones go.
+
+    `room`, `is_warm` and `enqueue` may be called from any thread, the rest happens in the loop's.
+    """
+
+    def __init__(
+        self,
+        loop: Loop,
+        claims: Claims,
+        spec: MethodSpec,
+        limits: Limits,
+        source: Source,
+        describe: Callable[[Reminder], dict[str, Any]],
+        done: Callable[[Ending], None],
+    ) -> None:
+        """`describe`: what a handler is told of a reminder; `done`: where endings go."""
+        self.spec = spec
+        self.repeatable = spec.repeatable
+        self.timeout_text = format_span(clock.span(limits.timeout))
+        self._loop = loop
+        self._claims = claims
+        self._limits = limits
+        self._source = source
+        self._describe = describe
+        self._done = done
+        self._queue: list[Claim] = []
+        self._workers: set[WorkerEnd] = set()
+        self._idle: list[WorkerEnd] = []
+        self._starting = 0
+        self._failed_starts = 0
+        self._seconds: float | None = None  # what an attempt takes, as a moving mean
+        self._next: Timer | None = None
+        self._retire: Timer | None = None
+        self._keep_until = 0.0
+        self._stopping = False
+
+    # ---- for the scheduler, from any thread
+
+    def room(self) -> int:
+        """How many more reminders may be claimed: what can begin within a second."""
+        busy = len(self._workers) - len(self._idle) - self._starting
+        free = self._limits.concurrency - busy
+        if self.spec.repeatable and self._seconds is not None and self._seconds < 1:
+            free += round(self._limits.concurrency / max(self._seconds, 0.001))
+        return max(0, min(free, _MOST_QUEUED) - len(self._queue))
+
+    def is_warm(self) -> bool:
+        """Whether a worker is there, or on its way."""
+        return bool(self._workers)
+
+    def enqueue(self, claims: Iterable[Claim]) -> None:
+        """Claims that are to be handed out. The caller has marked them as queued."""
+        with self._claims.lock:
+            for claim in claims:
+                heapq.heappush(self._queue, claim)
+        self._loop.call(self._dispatch)
+
+    def warm(self, seconds: float) -> None:
+        """Have a worker ready, for work in so many seconds."""
+
+        def start() -> None:
+            self._keep_until = max(self._keep_until, clock.monotonic() + seconds + _RESTART)
+            if not self._workers:
+                self._start_worker()
+
+        self._loop.call(start)
+
+    # ---- in the loop's thread
+
+    def take_queue(self) -> list[Claim]:
+        """All that is queued, to be queued elsewhere."""
+        with self._claims.lock:
+            queue, self._queue = self._queue, []
+            return queue
+
+    def hand_over_to(self, other: Pool) -> None:
+        """Another pool has the method from now on."""
+        other.enqueue(self.take_queue())
+        self.stop()
+
+    def stop(self) -> None:
+        """Let idle workers go now, and the others after their attempts."""
+        self._stopping = True
+        for worker in list(self._idle):
+            self._let_go(worker)
+
+    def interrupt(self) -> None:
+        """Kill what is running: the daemon stops."""
+        for worker in list(self._workers):
+            worker.doom("the daemon stopped during it", Verdict.INTERRUPTED)
+
+    @property
+    def is_busy(self) -> bool:
+        """Whether an attempt is running."""
+        return any(worker.claim is not None for worker in self._workers)
+
+    def _dispatch(self) -> None:
+        while (claim := self._take()) is not None:
+            if claim.reminder.latest < clock.now():
+                self._done(Ending(claim.reminder, Verdict.TOO_LATE, None, clock.now()))
+                continue
+            worker = self._idle.pop()
+            job = {
+                "reminder": self._describe(claim.reminder),
+                "fire_at": claim.reminder.fire_at,
+                "latest": claim.reminder.latest,
+            }
+            worker.begin(claim, json.dumps(job).encode() + b"\n")
+        self._start_workers()
+
+    def _take(self) -> Claim | None:
+        """The next claim, from now on in a worker's hands; None when there is none, or it has to wait."""
+        with self._claims.lock:
+            while self._queue and self._queue[0].recalled:
+                heapq.heappop(self._queue).queued = False
+            if not self._queue or self._stopping:
+                return None
+            ahead = self._queue[0].reminder.fire_at - clock.now() - _AHEAD
+            if ahead > 0:
+                self._wake_in(ahead / SECOND)
+                return None
+            if not self._idle:
+                return None
+            claim = heapq.heappop(self._queue)
+            claim.queued, claim.handed = False, True
+            return claim
+
+    def _wake_in(self, seconds: float) -> None:
+        if self._next is not None:
+            self._next.cancel()
+        self._next = self._loop.after(seconds, self._dispatch)
+
+    def _start_workers(self) -> None:
+        room = self._limits.concurrency - len(self._workers)
+        wanted = min(len(self._queue) - self._starting - len(self._idle), room)
+        if self._failed_starts == 0 and not self._stopping:
+            for _ in range(wanted):
+                self._start_worker()
+
+    def _start_worker(self) -> None:
+        ours, theirs = pair(socket.SOCK_STREAM)
+        output, printed = os.pipe2(os.O_CLOEXEC)
+        worker = WorkerEnd(self._loop, ours, output, self._limits.output, self._limits.timeout, self)
+        self._workers.add(worker)
+        self._starting += 1
+        limits = {"memory": self._limits.memory, "renew": self._limits.renew}
+        try:
+            worker.tag = self._source.fork_worker(
+                self.spec.method, limits, [theirs.fileno(), printed], lambda status: self._died(worker, status)
+            )
+        finally:
+            theirs.close()
+            os.close(printed)
+
+    def _died(self, worker: WorkerEnd, status: int) -> None:
+        if worker not in self._workers:
+            return
+        self._workers.discard(worker)
+        if worker in self._idle:
+            self._idle.remove(worker)
+        worker.died(why(status))
+        if worker.starting:
+            self._starting -= 1
+            self._failed_to_start(why(status))
+        self._dispatch()
+
+    def _failed_to_start(self, how: str) -> None:
+        """Try again in a while; in the end give what is queued back as surely not done."""
+        self._failed_starts += 1
+        journal.event("worker-failed", journal.WARNING, method=self.spec.method, message=f"a worker {how} at its start")
+        if self._failed_starts > _STARTS:
+            self._failed_starts = 0
+            reason = f"no worker can be started: it {how}"
+            for claim in self.take_queue():
+                with self._claims.lock:
+                    claim.queued = False
+                    if claim.recalled:
+                        continue
+                    claim.handed = True
+                self._done(Ending(claim.reminder, Verdict.TRANSIENT, None, clock.now(), reason))
+            return
+
+        def again() -> None:
+            if self._queue and not self._workers:
+                self._start_worker()
+
+        self._loop.after(_RESTART, again)
+
+    # ---- what the workers' ends tell
+
+    def became_idle(self, worker: WorkerEnd, last: bool = False) -> None:
+        """Give it the next attempt, or let it go."""
+        if worker.starting:
+            worker.starting = False
+            self._starting -= 1
+            self._failed_starts = 0
+        if worker not in self._workers:
+            return
+        worker.idle_since = clock.monotonic()
+        self._idle.append(worker)
+        if last or self._stopping:
+            self._let_go(worker)
+        self._dispatch()
+        if self._idle and self._retire is None:
+            self._retire = self._loop.after(_IDLE, self._retire_idle)
+
+    def ended(self, ending: Ending) -> None:
+        """Remember what attempts take, and pass the ending on."""
+        if ending.started is not None:
+            seconds = max(0, ending.finished - ending.started) / SECOND
+            self._seconds = seconds if self._seconds is None else 0.8 * self._seconds + 0.2 * seconds
+        self._done(ending)
+
+    def kill(self, worker: WorkerEnd) -> None:
+        """Through the process that forked it, which knows it by its tag."""
+        self._source.kill_worker(worker.tag)
+
+    def _let_go(self, worker: WorkerEnd) -> None:
+        self._workers.discard(worker)
+        self._idle.remove(worker)
+        worker.close()
+
+    def _retire_idle(self) -> None:
+        self._retire = None
+        now = clock.monotonic()
+        for worker in [worker for worker in self._idle if worker.idle_since + _IDLE <= now]:
+            if len(self._workers) == 1 and now < self._keep_until:
+                continue
+            self._let_go(worker)
+        if self._idle:
+            oldest = min(worker.idle_since for worker in self._idle)
+            self._retire = self._loop.after(max(oldest + _IDLE - now, 1.0), self._retire_idle)

@@ -1,0 +1,242 @@
+"""The daemon's end of one worker: sends it an attempt, takes its answer, keeps what it prints."""
+
+from __future__ import annotations
+
+import json
+import math
+import os
+import select
+import socket
+from contextlib import suppress
+from typing import Any
+
+from tifftockd import clock
+from tifftockd.clock import SECOND, Micros
+from tifftockd.executor.claims import Claim
+from tifftockd.executor.loop import Loop, Timer
+from tifftockd.reminder import Ending, Verdict
+
+_READ_BYTES = 65_536
+# The longest answer: an error's text of 2,000 characters, each escaped, and little else.
+_ANSWER_BYTES = 65_536
+# What a worker may say of an attempt; the rest is the daemon's to judge.
+_ANSWERS = {Verdict.DELIVERED, Verdict.TRANSIENT, Verdict.PERMANENT, Verdict.BROKEN, Verdict.TOO_LATE, Verdict.RETURNED}
+
+
+class Output:
+    """The first and the last half of what an attempt prints."""
+
+    def __init__(self, size: int) -> None:
+        """`size`: bytes that are kept."""
+        self._head_size = (size + 1) // 2
+        self._tail_size = size // 2
+        self._head = bytearray()
+        self._tail = bytearray()
+        self._left_out = 0
+
+    def add(self, data: bytes) -> None:
+        """What has been printed next."""
+        room = self._head_size - len(self._head)
+        self._head += data[:room]
+        self._tail += data[room:]
+        surplus = len(self._tail) - self._tail_size
+        if surplus > 0:
+            del self._tail[:surplus]
+            self._left_out += surplus
+
+    def take(self) -> str | None:
+        """All that was kept, as text; the next attempt begins with nothing."""
+        if not self._head:
+            return None
+        gap = f"\n[{self._left_out} bytes left out]\n".encode() if self._left_out else b""
+        text = clean(bytes(self._head + gap + self._tail).decode("utf-8", "replace"))
+        self._head, self._tail, self._left_out = bytearray(), bytearray(), 0
+        return text
+
+
+class WorkerEnd:
+    """One worker process, as the daemon sees it. All of it happens in the loop's thread."""
+
+    def __init__(
+        self, loop: Loop, stream: socket.socket, output: int, keep: int, timeout: Micros, pool: PoolCallbacks
+    ) -> None:
+        self._loop = loop
+        self._stream = stream
+        self._output = output
+        self._kept = Output(keep)
+        self._timeout = timeout
+        self._pool = pool
+        self._received = bytearray()
+        self._unsent = b""
+        self._waiting = False
+        self._deadline = 0.0
+        self._timer: Timer | None = None
+        self._handed: Micros = 0
+        self._doomed: str | None = None
+        self._verdict = Verdict.BROKEN
+        self.tag = 0
+        self.claim: Claim | None = None
+        self.starting = True
+        self.idle_since = 0.0
+        stream.setblocking(False)
+        os.set_blocking(output, False)
+        loop.watch(stream.fileno(), self._stream_ready)
+        loop.watch(output, lambda _events: self._drain_output(once=True))
+
+    def begin(self, claim: Claim, job: bytes) -> None:
+        """Hand an attempt over."""
+        self.claim = claim
+        self._handed = clock.now()
+        ahead = max(0, claim.reminder.fire_at - self._handed)
+        self._deadline = clock.monotonic() + (ahead + self._timeout) / SECOND
+        if self._timer is None:
+            self._timer = self._loop.after((ahead + self._timeout) / SECOND, self._check_deadline)
+        self._unsent = job
+        self._send()
+
+    def close(self) -> None:
+        """Let it end, and forget it."""
+        for descriptor in (self._stream.fileno(), self._output):
+            self._loop.forget(descriptor)
+        self._stream.close()
+        os.close(self._output)
+        if self._timer is not None:
+            self._timer.cancel()
+
+    def doom(self, reason: str, verdict: Verdict = Verdict.BROKEN) -> None:
+        """Have it killed; what it was doing ends with this reason."""
+        if self._doomed is None:
+            self._doomed, self._verdict = reason, verdict
+            self._pool.kill(self)
+
+    def died(self, how: str) -> None:
+        """It is dead: take what it still answered, or judge the attempt that it leaves behind."""
+        self._receive()
+        if self.claim is not None:
+            self._drain_output()
+            self._end(self._verdict, self._doomed or f"the worker {how} during the attempt", None, None)
+        self.close()
+
+    def _stream_ready(self, events: int) -> None:
+        if events & select.EPOLLOUT:
+            self._send()
+        if events & ~select.EPOLLOUT:
+            self._receive()
+
+    def _send(self) -> None:
+        try:
+            sent = self._stream.send(self._unsent)
+        except BlockingIOError:
+            sent = 0
+        except OSError:
+            self._unsent = b""  # it has died: that is told by its template
+            return
+        self._unsent = self._unsent[sent:]
+        if bool(self._unsent) != self._waiting:
+            self._waiting = not self._waiting
+            events = select.EPOLLIN | select.EPOLLOUT if self._waiting else select.EPOLLIN
+            self._loop.watch(self._stream.fileno(), self._stream_ready, events)
+
+    def _receive(self) -> None:
+        while True:
+            try:
+                data = self._stream.recv(_READ_BYTES)
+            except BlockingIOError:
+                return
+            except OSError:
+                data = b""
+            if not data:
+                # Its end is closed. The death itself is told by its template, with the reason.
+                self._loop.forget(self._stream.fileno())
+                return
+            self._received += data
+            while (end := self._received.find(b"\n")) >= 0:
+                line = bytes(self._received[:end])
+                del self._received[: end + 1]
+                self._answered(line)
+            if len(self._received) > _ANSWER_BYTES:
+                self.doom("the handler wrote to its worker's own descriptor")
+                return
+            if len(data) < _READ_BYTES:
+                return
+
+    def _answered(self, line: bytes) -> None:
+        if self._doomed:
+            return
+        try:
+            answer: dict[str, Any] = json.loads(line)
+            if self.starting:
+                self._pool.became_idle(self)
+                return
+            verdict = Verdict(answer["verdict"])
+            started = answer["started"]
+            if self.claim is None or verdict not in _ANSWERS or not isinstance(started, int | None):
+                raise ValueError("not an answer")
+            error, wait = answer.get("error"), answer.get("retry_after")
+            self._drain_output()
+            last = bool(answer.get("last"))
+        except (ValueError, KeyError, TypeError, RecursionError):
+            self.doom("the handler wrote to its worker's own descriptor")
+            return
+        self._end(verdict, error if error is None else clean(str(error)), started, _span(wait))
+        self._pool.became_idle(self, last=last)
+
+    def _end(self, verdict: Verdict, error: str | None, started: Micros | None, retry_after: Micros | None) -> None:
+        claim, self.claim = self.claim, None
+        assert claim is not None
+        finished = clock.now()
+        if started is None and verdict in (Verdict.BROKEN, Verdict.INTERRUPTED):
+            started = max(self._handed, claim.reminder.fire_at)
+            if started > finished:  # it was still waiting for its instant
+                verdict, started = Verdict.RETURNED, None
+        output, repeatable = self._kept.take(), self._pool.repeatable
+        self._pool.ended(Ending(claim.reminder, verdict, started, finished, error, output, retry_after, repeatable))
+
+    def _drain_output(self, once: bool = False) -> None:
+        with suppress(BlockingIOError):
+            while data := os.read(self._output, _READ_BYTES):
+                self._kept.add(data)
+                if once:
+                    return
+            self._loop.forget(self._output)  # nobody can write to it any more
+
+    def _check_deadline(self) -> None:
+        # One timer a worker, looked at again when it rings: most attempts end long before.
+        self._timer = None
+        if self.claim is None:
+            return
+        left = self._deadline - clock.monotonic()
+        if left > 0:
+            self._timer = self._loop.after(left, self._check_deadline)
+        else:
+            self.doom(f"it passed its deadline of {self._pool.timeout_text}")
+
+
+class PoolCallbacks:
+    """What a worker's end tells its pool."""
+
+    timeout_text: str
+    repeatable: bool
+
+    def became_idle(self, worker: WorkerEnd, last: bool = False) -> None:
+        """It can take an attempt; with `last`, it ends instead."""
+        raise NotImplementedError
+
+    def ended(self, ending: Ending) -> None:
+        """An attempt has ended."""
+        raise NotImplementedError
+
+    def kill(self, worker: WorkerEnd) -> None:
+        """It is to be killed with all that it started."""
+        raise NotImplementedError
+
+
+def clean(text: str) -> str:
+    """A text that every store and every client can take: no lone surrogates, no NUL."""
+    return text.encode("utf-8", "replace").decode().replace("\0", "\ufffd")
+
+
+def _span(seconds: object) -> Micros | None:
+    if isinstance(seconds, (int, float)) and math.isfinite(seconds) and 0 <= seconds < 10**9:
+        return round(seconds * SECOND)
+    return None

@@ -1,0 +1,241 @@
+"""What handlers that call a service share: one HTTP request and its verdict, and error texts fit to be kept.
+
+Error texts are stored, shown and logged. So they are printable, and what a server echoes of a secret is taken out.
+requests and urllib3 are imported in the functions only: the daemon imports this module and must stay small.
+"""
+
+from __future__ import annotations
+
+import base64
+import contextlib
+import os
+import re
+from collections.abc import Iterable
+from datetime import UTC
+from typing import TYPE_CHECKING, Any
+from urllib.parse import parse_qsl, quote, quote_plus, unquote, urljoin, urlsplit
+
+from tifftockd import __version__, clock
+from tifftockd.errors import HandlerError, PermanentError, TransientError
+
+if TYPE_CHECKING:
+    import requests
+
+# Seconds. The second is for each wait for bytes, so a server that drips its headers outlasts it; requests has no
+# limit for the whole. The worker's deadline is that limit: it kills the process, which ends any wait.
+CONNECT_TIMEOUT = 10.0
+READ_TIMEOUT = 30.0
+
+# How much of a failure's body goes into the error text, in bytes, and how long it is waited for, in seconds.
+EXCERPT = 1024
+EXCERPT_TIME = 2.0
+
+# Answers after which the same request may succeed (RFC 9110, 15.5.9; RFC 8470, 5.2; RFC 6585, 4); so may any 5xx.
+TRANSIENT = frozenset({408, 425, 429})
+
+# What can be requested, as a regular expression: a scheme, a host, and nothing that is no part of a URL.
+HTTP_URL = r"(?i:https?)://[^\s/?#\x00-\x1f\x7f]+(?:[/?#][^\s\x00-\x1f\x7f]*)?"
+
+# A shorter "secret" would be found in ordinary words.
+_SHORTEST_SECRET = 5
+
+
+def is_http_url(text: str) -> bool:
+    """Whether a setting can be the URL of a request."""
+    return re.fullmatch(HTTP_URL, text) is not None
+
+
+def new_session(*, trust_env: bool) -> requests.Session:
+    """A session for one attempt. A kept one could offer a connection that the server has closed meanwhile.
+
+    `trust_env`: whether proxies named in the environment are used. Not for a target that a caller chose: the proxy
+    would connect to it in our place, and a .netrc would add the operator's passwords to the request.
+    """
+    import requests
+
+    session = requests.Session()
+    session.trust_env = trust_env
+    session.verify = authorities()
+    session.headers["User-Agent"] = f"tifftockd/{__version__}"
+    # A compressed excerpt could not be read, and a small one may unfold to megabytes.
+    session.headers["Accept-Encoding"] = "identity"
+    return session
+
+
+def authorities() -> str | bool:
+    """The operator's own certificate authorities, or True for the usual ones: what requests calls `verify`.
+
+    requests finds them by itself only where it trusts the environment as a whole.
+    """
+    return os.environ.get("REQUESTS_CA_BUNDLE") or True
+
+
+def deliver(
+    session: requests.Session, method: str, url: str, *, name: str, secrets: Iterable[str] = (), **content: Any
+) -> None:
+    """Send a request and judge the answer: return for 2xx, else raise what the contract of `remind` asks for.
+
+    `name` stands for the target in error texts; `content` is what requests takes: headers, params, data, auth.
+
+    PermanentError for 3xx (never followed), other 4xx and what cannot be requested; TransientError for 408, 425, 429,
+    5xx and without a connection; HandlerError when the connection broke or fell silent after that, because then
+    nobody knows.
+    """
+    import requests
+    import urllib3
+
+    try:
+        request = session.prepare_request(requests.Request(method, url, **content))
+        settings: Any = session.merge_environment_settings(request.url, {}, True, None, None)
+        # Past Session.send, which reads a redirect's body to its end even if it is not to follow it.
+        adapter = session.get_adapter(request.url or "")
+        response = adapter.send(request, timeout=(CONNECT_TIMEOUT, READ_TIMEOUT), **settings)
+    # `from None` below: the libraries' own texts hold the URL with its query.
+    except ValueError as error:
+        raise PermanentError(f"{name}: no request can be made for this URL ({type(error).__name__})") from None
+    except (requests.RequestException, urllib3.exceptions.HTTPError) as error:
+        if never_connected(error):
+            raise TransientError(f"{name}: no connection: {explain(error)}") from None
+        raise HandlerError(f"{name}: {explain(error)}; whether the request was carried out is not known") from None
+    with contextlib.closing(response):
+        _judge(response, name, secrets)
+
+
+def never_connected(error: BaseException) -> bool:
+    """Whether an exception of requests means that no byte of the request can have left."""
+    import ssl
+
+    import requests
+    from urllib3.exceptions import NewConnectionError, SSLError
+
+    if isinstance(error, requests.ConnectTimeout):
+        return True
+    reason = getattr(error.args[0] if error.args else None, "reason", None)
+    # a proxy that could not be reached
+    reason = getattr(reason, "original_error", reason)
+    if isinstance(reason, SSLError):
+        # Other TLS errors may come after the handshake, in the answer.
+        return bool(reason.args) and isinstance(reason.args[0], ssl.SSLCertVerificationError)
+    return isinstance(reason, NewConnectionError)
+
+
+def explain(error: BaseException) -> str:
+    """The cause of a failed exchange in a few words, without the URL that the libraries put into theirs."""
+    import requests
+
+    if isinstance(error, requests.ConnectTimeout):
+        return "timed out"
+    if isinstance(error, requests.Timeout):
+        return f"no answer within {READ_TIMEOUT:g} s"
+    cause = error
+    # requests' own exceptions are OSErrors too
+    while isinstance(cause, requests.RequestException) or not isinstance(cause, OSError):
+        below = cause.__cause__ or cause.__context__
+        if below is None:
+            return type(cause).__name__
+        cause = below
+    return printable(cause.strerror or str(cause)) or type(cause).__name__
+
+
+def retry_after(header: str | None) -> float | None:
+    """The seconds that a Retry-After header asks for (RFC 9110, 10.2.3: seconds or a date), None if unreadable."""
+    if header is None:
+        return None
+    text = header.strip()
+    if re.fullmatch(r"[0-9]{1,9}", text):
+        return float(text)
+    from email.utils import parsedate_to_datetime
+
+    try:
+        date = parsedate_to_datetime(text)
+        # A date without a zone is one of the obsolete forms, which are in GMT too.
+        instant = clock.micros(date if date.tzinfo else date.replace(tzinfo=UTC))
+    except (ValueError, TypeError, IndexError, OverflowError):
+        return None
+    return max(0.0, (instant - clock.now()) / clock.SECOND)
+
+
+def printable(text: str) -> str:
+    """Text on one line, without control characters, so that it can go into a log, a terminal or JSON."""
+    return " ".join("".join(char if char.isprintable() else " " for char in text).split())
+
+
+def hide(text: str, secrets: Iterable[str]) -> str:
+    """Take secrets out of a text, also as they appear in a URL or an Authorization header."""
+    forms = set()
+    for secret in secrets:
+        encoded = secret.encode(errors="replace")
+        forms |= {secret, quote(encoded, safe=""), quote_plus(encoded), base64.b64encode(encoded).decode()}
+    # The longest first: one may be a part of another.
+    for form in sorted(forms, key=len, reverse=True):
+        if len(form) >= _SHORTEST_SECRET:
+            text = text.replace(form, "[hidden]")
+    return text
+
+
+def origin(url: str) -> str:
+    """Scheme, host and port of a URL. The rest is kept out of error texts: tokens stand in paths too."""
+    scheme, _, rest = url.partition("://")
+    host = re.split(r"[/?#\\]", rest, maxsplit=1)[0].rpartition("@")[2]
+    if not re.fullmatch(r"(?:\[[0-9A-Fa-f:.]*\]|[^:]*)(?::[0-9]*)?", host):
+        # What stands in the place of the port may be a part of a password with a slash in it.
+        host = host.partition(":")[0]
+    return printable(f"{scheme}://{host}")
+
+
+def secrets_of(url: str) -> list[str]:
+    """What of a URL must not be shown: its user, password and query."""
+    try:
+        parts = urlsplit(url)
+    except ValueError:
+        return []
+    user, _, password = parts.netloc.rpartition("@")[0].partition(":")
+    values = [value for _, value in parse_qsl(parts.query)]
+    login = f"{unquote(user)}:{unquote(password)}"
+    return [user, unquote(user), password, unquote(password), login, parts.query, *values]
+
+
+def _judge(response: requests.Response, name: str, secrets: Iterable[str]) -> None:
+    status = response.status_code
+    if 200 <= status < 300:
+        return
+    answered = f"{name} answered {status} {printable(response.reason or '')}".rstrip()
+    if 300 <= status < 400:
+        raise PermanentError(hide(f"{answered}: {_redirection(response)}", secrets))
+    excerpt = printable(_excerpt(response).decode(errors="replace"))
+    text = hide(f"{answered}: {excerpt}" if excerpt else answered, secrets)
+    if status in TRANSIENT or status >= 500:
+        raise TransientError(text, retry_after=retry_after(response.headers.get("Retry-After")))
+    raise PermanentError(text)
+
+
+def _redirection(response: requests.Response) -> str:
+    location = response.headers.get("Location")
+    if not location:
+        return "a redirect without a Location"
+    try:
+        parts = urlsplit(urljoin(response.url, location))
+    except ValueError:
+        return "a redirect to what is no URL"
+    url = f"{parts.scheme}://{parts.netloc.rpartition('@')[2]}{parts.path}"
+    return f"redirects are not followed; its Location is {printable(url)}"
+
+
+def _excerpt(response: requests.Response) -> bytes:
+    """The beginning of a body, as far as it comes in time. Never raises for it: the status has said enough."""
+    import urllib3
+
+    end = clock.monotonic() + EXCERPT_TIME
+    data = bytearray()
+    # There is none when the server has said that it will close the connection.
+    sock = getattr(response.raw.connection, "sock", None)
+    if sock is not None:
+        sock.settimeout(EXCERPT_TIME)
+    with contextlib.suppress(urllib3.exceptions.HTTPError, OSError):
+        while len(data) < EXCERPT and clock.monotonic() < end:
+            # Byte by byte, because a longer read waits for all of its bytes, however slowly they drip in.
+            byte = response.raw.read(1, decode_content=False)
+            if not byte:
+                break
+            data += byte
+    return bytes(data)

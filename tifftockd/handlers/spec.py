@@ -1,0 +1,172 @@
+"""What a handler's class declares, as data that can be sent from a template process to the daemon."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping
+from dataclasses import dataclass
+from datetime import timedelta
+from typing import Any
+
+from tifftockd.clock import Micros
+from tifftockd.config import parse_size
+from tifftockd.errors import InvalidInput, InvalidTime, LoadError
+from tifftockd.handlers import RemindProcess
+from tifftockd.when import parse_span
+
+NAME = re.compile(r"[a-z][a-z0-9_-]{0,63}")
+
+# JSON's types by the names that /handlers shows.
+TYPES: dict[str, type | tuple[type, ...]] = {
+    "str": str,
+    "int": int,
+    "float": (int, float),
+    "bool": bool,
+    "list": list,
+    "dict": dict,
+    "any": object,
+}
+
+
+@dataclass(frozen=True, slots=True)
+class MethodSpec:
+    """A method, as the daemon knows it. `None` stands for the general setting."""
+
+    method: str
+    source: str  # "built-in", or the drop-in's file
+    options: dict[str, Any] | None  # {"name": a key of TYPES, or a list of allowed strings}; None: anything
+    needs_to: bool
+    to_pattern: str | None
+    to_hint: str | None
+    timeout: Micros | None
+    concurrency: int | None
+    repeatable: bool
+    memory: int | None  # bytes
+    output: int | None  # bytes
+    renew: int | None  # attempts
+    missing: str | None  # why it cannot be used, or None
+
+    def check(self, to: str | None, options: dict[str, Any]) -> None:
+        """Raise InvalidInput unless a reminder may say this to the method."""
+        if self.needs_to and not to:
+            raise InvalidInput(f"method {self.method} needs a recipient: set 'to'", field="to", kind="missing")
+        if to is not None and self.to_pattern is not None and not re.fullmatch(self.to_pattern, to):
+            hint = self.to_hint or f"it must match {self.to_pattern}"
+            raise InvalidInput(f"'to' does not fit method {self.method}: {hint}", field="to")
+        if self.options is None:
+            return
+        for name, value in options.items():
+            self._check_option(name, value)
+
+    def _check_option(self, name: str, value: object) -> None:
+        assert self.options is not None
+        if name not in self.options:
+            known = ", ".join(sorted(self.options)) or "none"
+            raise InvalidInput(
+                f"method {self.method} has no option '{name}'; it accepts: {known}",
+                field=f"options.{name}",
+                kind="unknown_field",
+            )
+        wanted = self.options[name]
+        if isinstance(wanted, list):
+            fits, must = value in wanted, f"one of {', '.join(wanted)}"
+        else:
+            # bool is an int to Python, not to JSON
+            fits = isinstance(value, TYPES[wanted]) and (wanted in ("bool", "any") or not isinstance(value, bool))
+            must = f"of type {wanted}"
+        if not fits:
+            raise InvalidInput(f"option '{name}' of method {self.method} must be {must}", field=f"options.{name}")
+
+
+def method_name(cls: type[RemindProcess]) -> str:
+    """The name that a class is registered under. LoadError if reminders could not use it."""
+    name = getattr(cls, "method", None)
+    if name is None:
+        name = cls.__name__.removesuffix("RemindProcess").lower()
+    if not isinstance(name, str) or not NAME.fullmatch(name):
+        raise LoadError(f"{cls.__name__}.method is {name!r}; it must match {NAME.pattern}, like 'lamp'")
+    return name
+
+
+def describe(cls: type[RemindProcess], source: str, env: Mapping[str, str]) -> MethodSpec:
+    """Read what a class declares. LoadError names the attribute that is wrong and what would be right."""
+    method = method_name(cls)
+    pattern = _text(cls, "to_pattern")
+    if pattern is not None:
+        try:
+            re.compile(pattern)
+        except re.error as error:
+            raise LoadError(f"{cls.__name__}.to_pattern is not a regular expression: {error}") from None
+    return MethodSpec(
+        method=method,
+        source=source,
+        options=_options(cls),
+        needs_to=bool(cls.requires_to(env)),
+        to_pattern=pattern,
+        to_hint=_text(cls, "to_hint"),
+        timeout=_span(cls, "timeout"),
+        concurrency=_count(cls, "concurrency", 1024),
+        repeatable=bool(cls.repeatable),
+        memory=_size(cls, "memory"),
+        output=_size(cls, "output"),
+        renew=_count(cls, "renew", 1_000_000_000),
+        missing=cls.missing(env),
+    )
+
+
+def _options(cls: type[RemindProcess]) -> dict[str, Any] | None:
+    declared = cls.options
+    if declared is None:
+        return None
+    if not isinstance(declared, Mapping):
+        raise LoadError(f"{cls.__name__}.options must be a dict like {{'subject': str}}")
+    names: dict[Any, str] = {kind: name for name, kind in TYPES.items()} | {float: "float"}
+    result: dict[str, Any] = {}
+    for name, wanted in declared.items():
+        if isinstance(wanted, type) and wanted in names:
+            result[str(name)] = names[wanted]
+        elif isinstance(wanted, (tuple, list)) and wanted and all(isinstance(value, str) for value in wanted):
+            result[str(name)] = list(wanted)
+        else:
+            kinds = ", ".join(TYPES)
+            raise LoadError(f"{cls.__name__}.options[{name!r}] must be one of {kinds}, or a tuple of allowed strings")
+    return result
+
+
+def _text(cls: type[RemindProcess], name: str) -> str | None:
+    value = getattr(cls, name)
+    if value is not None and not isinstance(value, str):
+        raise LoadError(f"{cls.__name__}.{name} must be a string, not {type(value).__name__}")
+    return value
+
+
+def _span(cls: type[RemindProcess], name: str) -> Micros | None:
+    value = getattr(cls, name)
+    if value is None:
+        return None
+    try:
+        span = parse_span(value) // timedelta(microseconds=1)
+    except InvalidTime as error:
+        raise LoadError(f"{cls.__name__}.{name}: {error}") from None
+    if span <= 0:
+        raise LoadError(f"{cls.__name__}.{name} must be longer than nothing, like '60s'")
+    return span
+
+
+def _size(cls: type[RemindProcess], name: str) -> int | None:
+    value = getattr(cls, name)
+    if value is None:
+        return None
+    try:
+        return parse_size(value)
+    except InvalidInput as error:
+        raise LoadError(f"{cls.__name__}.{name}: {error}") from None
+
+
+def _count(cls: type[RemindProcess], name: str, most: int) -> int | None:
+    value = getattr(cls, name)
+    if value is None:
+        return None
+    if not isinstance(value, int) or isinstance(value, bool) or not 1 <= value <= most:
+        raise LoadError(f"{cls.__name__}.{name} is {value!r}; it must be a whole number from 1 to {most}")
+    return value

@@ -1,0 +1,258 @@
+"""One log event a line, with fields; under systemd the fields arrive in the journal as fields.
+
+At the default level an event holds no message, recipient, option or secret of a user: that is the callers' duty.
+
+Nothing here raises, and nothing blocks for long: an event that can go nowhere is lost. Worker processes use this
+module too, so it imports little.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import fcntl
+import os
+import select
+import socket
+import struct
+import threading
+from collections.abc import Iterator, Mapping
+from enum import IntEnum
+from typing import TYPE_CHECKING
+
+from tifftockd.journal.ids import MESSAGE_IDS
+
+if TYPE_CHECKING:
+    import logging
+
+
+class Level(IntEnum):
+    """How grave an event is, by the names and numbers of syslog(3): the lower, the graver."""
+
+    CRIT = 2
+    ERR = 3
+    WARNING = 4
+    NOTICE = 5
+    INFO = 6
+    DEBUG = 7
+
+
+CRIT, ERR, WARNING, NOTICE, INFO, DEBUG = Level
+
+IDENTIFIER = "tifftockd"
+# The journal's sockets (systemd-journald.service(8)): `stdout` is what a service's standard error is connected to,
+# `socket` takes events with fields. With LogNamespace= a service finds its own namespace's in this place.
+FOLDER = "/run/systemd/journal"
+
+# A value is cut here, in characters, so that one event cannot fill the journal.
+_LONGEST = 1_000_000
+# poll(2) promises room for this much only; a longer write to a full pipe would block.
+_PIECE = select.PIPE_BUF
+# Seconds that one event may wait for a reader of standard error that has fallen behind.
+_PATIENCE = 0.2
+
+
+class Journal:
+    """Where events go: to the journal, with fields, if `stream_fd` is connected to it; else lines on `stream_fd`."""
+
+    def __init__(self, stream_fd: int = 2, *, level: Level = INFO, folder: str = FOLDER) -> None:
+        self.level = level
+        self._fd = stream_fd
+        self._native = is_journal(stream_fd, folder)
+        self._socket_path = f"{folder}/socket"
+        self._stuck = False
+        # Keeps the pieces of one long line together. Re-entrant, as a signal handler may log too.
+        self._lock = threading.RLock()
+
+    def event(self, name: str, level: Level, fields: Mapping[str, object]) -> None:
+        """Write one event, or lose it."""
+        if level > self.level:
+            return
+        # Whatever a field's __str__ raises, or the kernel says: the daemon's work goes on.
+        with contextlib.suppress(Exception):
+            texts = {key: _text(value) for key, value in fields.items() if value is not None}
+            line = format_line(name, texts)
+            if not self._native:
+                self._write(f"{IDENTIFIER}: {line}\n")
+            elif not self._send(_datagram(name, level, line, texts)):
+                # The journal takes the priority from the front of the line: sd-daemon(3)
+                self._write(f"<{level:d}>{line}\n")
+
+    def _send(self, data: bytes) -> bool:
+        """Send one datagram; False if the journal cannot take it now."""
+        try:
+            # A socket of its own each time, 10 us: it survives forks, closed descriptors and journald's restarts.
+            with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM | socket.SOCK_NONBLOCK) as sock:
+                try:
+                    sock.sendto(data, self._socket_path)
+                except OSError:
+                    # Too large for a datagram: sd_journal_sendv(3) then sends a sealed memory file instead.
+                    if len(data) < _PIECE:
+                        raise
+                    with _memory_file(data) as fd:
+                        rights = (socket.SOL_SOCKET, socket.SCM_RIGHTS, struct.pack("i", fd))
+                        sock.sendmsg([], [rights], 0, self._socket_path)
+        except OSError:
+            return False
+        return True
+
+    def _write(self, line: str) -> None:
+        data = line.encode("utf-8", "backslashreplace")
+        # A bound here too: after a fork the lock may belong to a thread that is not there.
+        locked = self._lock.acquire(timeout=_PATIENCE)
+        try:
+            for start in range(0, len(data), _PIECE):
+                # Who does not read for one event is not waited for at the next.
+                if not _writable(self._fd, 0 if self._stuck else _PATIENCE):
+                    self._stuck = True
+                    return
+                self._stuck = False
+                os.write(self._fd, data[start : start + _PIECE])
+        finally:
+            if locked:
+                self._lock.release()
+
+
+def is_journal(fd: int, folder: str = FOLDER) -> bool:
+    """Whether a descriptor is connected to the journal.
+
+    Its peer's name says so, and unlike JOURNAL_STREAM (systemd.exec(5)) it needs no variable to be handed down to
+    worker processes, whose standard error is another. LogNamespace= shows as a suffix of the folder.
+    """
+    try:
+        with socket.socket(fileno=os.dup(fd)) as stream:
+            peer = stream.getpeername()
+    except OSError:
+        return False
+    return isinstance(peer, str) and peer.startswith(folder) and peer.endswith("/stdout")
+
+
+def format_line(name: str, fields: Mapping[str, str]) -> str:
+    """`event key=value key="quoted value"`: one printable line, which no value can leave or imitate."""
+    return " ".join([_quote(name), *(f"{_quote(key)}={_quote(value)}" for key, value in fields.items())])
+
+
+def _text(value: object) -> str:
+    try:
+        text = str(value).lower() if isinstance(value, bool) else str(value)
+    except Exception as error:  # noqa: BLE001 one bad field does not take the event along
+        text = f"{type(value).__name__} that cannot be shown ({type(error).__name__})"
+    return text if len(text) <= _LONGEST else f"{text[:_LONGEST]}..."
+
+
+def _quote(text: str) -> str:
+    if text and text.isprintable() and not any(mark in text for mark in ' "=\\'):
+        return text
+    return '"' + "".join(_escape(mark) for mark in text) + '"'
+
+
+def _escape(mark: str) -> str:
+    if mark in '"\\':
+        return "\\" + mark
+    # Not printable: controls, line separators, and the marks that turn the direction of writing
+    return mark if mark.isprintable() else mark.encode("unicode_escape").decode("ascii")
+
+
+def _datagram(name: str, level: Level, line: str, fields: Mapping[str, str]) -> bytes:
+    """The fields in the journal's native protocol: https://systemd.io/JOURNAL_NATIVE_PROTOCOL/."""
+    known = {
+        "MESSAGE": line,
+        "PRIORITY": str(int(level)),
+        "SYSLOG_IDENTIFIER": IDENTIFIER,
+        "TIFFTOCK_EVENT": name,
+    }
+    if name in MESSAGE_IDS:
+        known["MESSAGE_ID"] = MESSAGE_IDS[name]
+    ours = {_field_name(key): value for key, value in fields.items()}
+    return b"".join(_serialize(key, value) for key, value in (ours | known).items())
+
+
+def _field_name(key: str) -> str:
+    """Capital letters, digits and underscores, at most 64: what journald takes."""
+    name = "".join(mark if mark.isascii() and mark.isalnum() else "_" for mark in key)
+    return f"TIFFTOCK_{name.upper()}"[:64]
+
+
+def _serialize(key: str, value: str) -> bytes:
+    data = value.encode("utf-8", "backslashreplace")
+    if b"\n" in data:
+        return b"%s\n%s%s\n" % (key.encode(), struct.pack("<Q", len(data)), data)
+    return b"%s=%s\n" % (key.encode(), data)
+
+
+@contextlib.contextmanager
+def _memory_file(data: bytes) -> Iterator[int]:
+    fd = os.memfd_create(IDENTIFIER, os.MFD_CLOEXEC | os.MFD_ALLOW_SEALING)
+    try:
+        view = memoryview(data)
+        while view:
+            view = view[os.write(fd, view) :]
+        # Sealed, journald reads it in place.
+        seals = fcntl.F_SEAL_SHRINK | fcntl.F_SEAL_GROW | fcntl.F_SEAL_WRITE | fcntl.F_SEAL_SEAL
+        fcntl.fcntl(fd, fcntl.F_ADD_SEALS, seals)
+        yield fd
+    finally:
+        os.close(fd)
+
+
+def _writable(fd: int, seconds: float) -> bool:
+    poll = select.poll()
+    poll.register(fd, select.POLLOUT)
+    # POLLERR and POLLHUP count: the write then fails at once, and does not block.
+    return bool(poll.poll(int(seconds * 1000)))
+
+
+# ---- the process's own
+
+_journal = Journal()
+
+
+def use(stream_fd: int = 2, *, level: Level = INFO) -> None:
+    """Send this process's events to `stream_fd`, or past it to the journal that it is connected to.
+
+    Called once at the start: by the daemon with standard error, by a worker with the descriptor that it saved of it.
+    `level` is the least grave that is let through.
+    """
+    global _journal  # noqa: PLW0603 a process has one journal, as it has one standard error
+    _journal = Journal(stream_fd, level=level)
+
+
+def event(name: str, level: Level = INFO, /, *, message: str = "", **fields: object) -> None:
+    """Log an event: a name of tifftockd.journal.ids, and what is to be known about it. Fields of None are left out.
+
+    The line is the same everywhere, `name message="..." key=value`; in the journal it is MESSAGE, beside PRIORITY,
+    TIFFTOCK_EVENT and, for each field, TIFFTOCK_KEY with the value as it is.
+    Nothing may hold what a user wrote, or a secret, unless `level` is DEBUG; that the `log` method shows a message is
+    its purpose. Never raises.
+    """
+    _journal.event(name, level, {"message": message or None, **fields})
+
+
+def capture_logging() -> None:
+    """Turn what libraries log or warn about, from WARNING on, into `library` events.
+
+    Libraries put what they worked on into their texts: the caller sees to it that SQL's parameters are not among it.
+    """
+    import logging
+
+    # Its own class only here: logging costs a worker process more than all of this module.
+    class Bridge(logging.Handler):
+        def emit(self, record: logging.LogRecord) -> None:
+            event("library", _level(record), logger=record.name, text=self._describe(record))
+
+        def _describe(self, record: logging.LogRecord) -> str:
+            try:
+                return self.format(record)
+            except Exception as error:  # noqa: BLE001 a library's wrong format string is not worth an exception here
+                return f"{record.msg!r} ({error})"
+
+    logging.captureWarnings(capture=True)
+    root = logging.getLogger()
+    root.addHandler(Bridge(logging.WARNING))
+    root.setLevel(logging.WARNING)
+
+
+def _level(record: logging.LogRecord) -> Level:
+    """The level of logging's (10 to 50, in tens) in syslog's words."""
+    if record.levelno >= 50:
+        return CRIT
+    return ERR if record.levelno >= 40 else WARNING

@@ -1,0 +1,148 @@
+"""The frozen dataclasses and enums that every room shares.
+
+Instants and spans are whole microseconds (tifftockd.clock).
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from enum import StrEnum
+from typing import Any
+
+from tifftockd.clock import Micros
+
+
+class State(StrEnum):
+    """Where a stored reminder stands. Delivered and cancelled ones are dropped from the store."""
+
+    PENDING = "pending"
+    FIRING = "firing"
+    FAILED = "failed"
+    UNCERTAIN = "uncertain"
+    MISSED = "missed"
+
+
+FINAL = frozenset({State.FAILED, State.UNCERTAIN, State.MISSED})
+
+
+class Outcome(StrEnum):
+    """How an attempt, or a reminder without one, ended."""
+
+    DELIVERED = "delivered"
+    FAILED = "failed"
+    INTERRUPTED = "interrupted"
+    UNCERTAIN = "uncertain"
+    MISSED = "missed"
+    CANCELLED = "cancelled"
+
+
+@dataclass(frozen=True, slots=True)
+class Draft:
+    """What a checked request asks for."""
+
+    due: Micros
+    written: str  # the time as the user wrote it
+    message: str
+    method: str
+    to: str | None
+    options: dict[str, Any]
+    tz: str | None
+    max_late: Micros
+    retries: int
+
+
+@dataclass(frozen=True, slots=True)
+class Reminder:
+    """One row of the store."""
+
+    id: int
+    due: Micros
+    written: str
+    fire_at: Micros  # of the next attempt: `due`, or later for a retry
+    message: str
+    method: str
+    to: str | None
+    options: dict[str, Any]
+    tz: str | None
+    max_late: Micros
+    retries: int
+    state: State
+    attempts: int  # begun in this arming
+    failures: int  # of them, transient ones: what counts against `retries`
+    interruptions: int  # in a row
+    key: str  # 32 hex digits, drawn at each arming
+    owner: int | None
+    created: Micros
+    last_error: str | None
+
+    @property
+    def latest(self) -> Micros:
+        """The last instant at which an attempt may still start."""
+        return self.due + self.max_late
+
+
+@dataclass(frozen=True, slots=True)
+class Entry:
+    """One line of history."""
+
+    id: int
+    reminder: int
+    attempt: int
+    key: str
+    method: str
+    to: str | None
+    message: str
+    options: dict[str, Any]
+    tz: str | None
+    due: Micros
+    started: Micros | None
+    finished: Micros
+    outcome: Outcome
+    error: str | None
+    output: str | None
+
+
+class Verdict(StrEnum):
+    """What is known of an attempt when it has ended; the store turns it into states and outcomes."""
+
+    DELIVERED = "delivered"
+    TRANSIENT = "transient"  # the handler's own word that it was surely not done
+    PERMANENT = "permanent"
+    BROKEN = "broken"  # raised, exited, died or passed its deadline: what it did is not known
+    INTERRUPTED = "interrupted"  # the daemon ended it
+    TOO_LATE = "too_late"  # not begun: `latest` had passed
+    RETURNED = "returned"  # not begun, and to be taken back uncounted
+
+
+@dataclass(frozen=True, slots=True)
+class Ending:
+    """The end of one attempt, from the executor to the store."""
+
+    reminder: Reminder
+    verdict: Verdict
+    started: Micros | None
+    finished: Micros
+    error: str | None = None
+    output: str | None = None
+    retry_after: Micros | None = None
+    repeatable: bool = True  # by the class that made the attempt
+
+
+@dataclass(frozen=True, slots=True)
+class Settlement:
+    """What an ending does to its reminder: the line of history, and what becomes of the row.
+
+    `state` None drops the reminder. `outcome` None writes no history: the claim is taken back uncounted.
+    """
+
+    reminder: Reminder
+    outcome: Outcome | None
+    state: State | None
+    fire_at: Micros
+    attempts: int
+    failures: int
+    interruptions: int
+    started: Micros | None
+    finished: Micros
+    error: str | None
+    output: str | None

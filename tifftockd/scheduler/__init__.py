@@ -1,0 +1,323 @@
+"""The thread that sleeps until the next due reminder, claims it, hands it out, and settles how it ended.
+
+One pass is one transaction: what has ended is settled, what is too late is ended, what is due is claimed. A claim is
+committed before its handler runs and the outcome after, so that a crash in between is seen at the next start.
+Between passes the thread sleeps on a wall-clock alarm, without a timeout: while nothing is due, nothing wakes it.
+"""
+
+from __future__ import annotations
+
+import os
+import select
+import threading
+from collections.abc import Callable
+from contextlib import suppress
+from functools import partial
+
+from tifftockd import clock, journal
+from tifftockd.clock import SECOND, Micros
+from tifftockd.config import Config
+from tifftockd.errors import StoreUnavailable
+from tifftockd.executor import Executor
+from tifftockd.reminder import Draft, Ending, Reminder, Settlement, Verdict
+from tifftockd.scheduler.pace import Pace
+from tifftockd.scheduler.settling import RetryPolicy, expire, settle
+from tifftockd.store import Store, Turn, Want
+
+# Claims are committed so long ahead, in microseconds, that the disk's time makes nothing late.
+_LEAD: Micros = 50_000
+# Workers are started so long before their first attempt, in microseconds.
+_WARM: Micros = 1 * SECOND
+# A pass so long after its time means that nobody was watching: the machine slept, the clock was set, the store failed.
+_OUTAGE: Micros = 5 * SECOND
+# Seconds between passes while the store fails.
+_BACKOFF_MS = 500
+# The least time between two cleanings.
+_CLEANING: Micros = 3600 * SECOND
+_DAY: Micros = 86_400 * SECOND
+
+
+class Scheduler:
+    """Everything that changes a reminder goes through here, so that the sleep always ends in time."""
+
+    def __init__(self, store: Store, config: Config) -> None:
+        self._store = store
+        self._config = config
+        self._executor: Executor | None = None
+        self._alarm = clock.Alarm()
+        self._wake = os.eventfd(0, os.EFD_CLOEXEC | os.EFD_NONBLOCK)
+        self._lock = threading.Lock()
+        self._hints: dict[str, Micros] = {}  # reminders stored since the last pass began
+        self._next: dict[str, Micros] = {}  # the first pending attempt of each method, at the last pass
+        self._next_latest: Micros | None = None
+        self._alarm_at: Micros | None = None  # what the sleeping thread waits for
+        self._pace = Pace(config.catch_up_rate)
+        self._endings: list[Ending] = []  # taken from the executor, not settled yet
+        self._clean_at: Micros | None = 0
+        self._clean_more = False
+        self._offset: Micros = 0  # of the wall clock to the monotonic one
+        self._claiming = True
+        self._stopping = False
+        self._thread = threading.Thread(target=self._run, name="scheduler", daemon=True)
+        self.passes = 0
+
+    # ---- what requests do
+
+    def create(self, draft: Draft, owner: int | None) -> Reminder:
+        """Store a reminder; it is durable when this returns."""
+        reminder = self._store.create(draft, owner, clock.now())
+        self._expect(reminder)
+        return reminder
+
+    def cancel(self, id_: int) -> None:
+        """Drop a reminder: no attempt is running, or will. NotFound, Firing."""
+        self._store.cancel(id_, clock.now(), self._recall)
+        self._dismiss(id_)
+
+    def change(self, id_: int, revise: Callable[[Reminder], Draft]) -> Reminder:
+        """Replace what a reminder says by what `revise` makes of it. NotFound, Firing, or what `revise` raises."""
+        reminder = self._store.change(id_, revise, self._recall)
+        self._dismiss(id_)
+        self._expect(reminder)
+        return reminder
+
+    @property
+    def alive(self) -> bool:
+        """Whether the thread lives."""
+        return self._thread.is_alive()
+
+    # ---- what the daemon does
+
+    def recover(self) -> int:
+        """Before all else: attempts without an outcome were interrupted by the death of the daemon or the machine."""
+        now = clock.now()
+        settlements = []
+        for reminder, claimed, repeatable in self._store.firing():
+            started = max(claimed, reminder.fire_at)
+            reason = "the daemon or the machine died during it"
+            ending = Ending(reminder, Verdict.INTERRUPTED, started, now, reason, repeatable=repeatable)
+            settlements.append(settle(ending, self._policy()))
+        if settlements:
+            self._store.settle(settlements)
+            for settlement in settlements:
+                _log(settlement)
+        return len(settlements)
+
+    def start(self, executor: Executor) -> None:
+        """Begin to watch: what was due before now is overdue."""
+        self._executor = executor
+        now = clock.now()
+        self._pace.watch_from(now)
+        self._offset = now - round(clock.monotonic() * SECOND)
+        self._thread.start()
+
+    def reload(self, config: Config) -> None:
+        """Use these settings from the next pass on."""
+        self._config = config
+        self._pace.rate = config.catch_up_rate
+        self.wake()
+
+    def wake(self) -> None:
+        """From any thread: look again now."""
+        os.eventfd_write(self._wake, 1)
+
+    def stop_claiming(self) -> None:
+        """Begin nothing more and take back what no worker has; go on settling."""
+        self._claiming = False
+        self.wake()
+
+    def stop(self) -> None:
+        """Settle what has ended, and end."""
+        self._stopping = True
+        self.wake()
+        if self._thread.is_alive():
+            self._thread.join()
+
+    # ---- the thread
+
+    def _run(self) -> None:
+        poll = select.poll()
+        poll.register(self._alarm.fileno(), select.POLLIN)
+        poll.register(self._wake, select.POLLIN)
+        recalled = False
+        while True:
+            timeout = None
+            last = self._stopping
+            try:
+                if not self._claiming and not recalled:
+                    self._give_back()
+                    recalled = True
+                self._pass(clock.now())
+                if last and not self._endings:
+                    return
+            except StoreUnavailable:
+                timeout = _BACKOFF_MS  # logged where it was noticed
+            except Exception as error:
+                journal.event("scheduler-error", journal.ERR, message=f"{type(error).__name__}: {error}")
+                timeout = _BACKOFF_MS
+            if last and timeout is not None:
+                return
+            self.passes += 1
+            if timeout is None and self._set_alarm():
+                continue
+            poll.poll(timeout)
+            with suppress(BlockingIOError):
+                os.eventfd_read(self._wake)
+            if self._alarm.acknowledge():
+                self._clock_set()
+
+    def _pass(self, now: Micros) -> None:
+        """Settle, expire, claim: one transaction; then hand out what was claimed."""
+        assert self._executor is not None
+        claims = self._executor.claims
+        self._endings += self._executor.take_endings()
+        wrong = clock.is_wrong(now)
+        if self._alarm_at is not None and now > self._alarm_at + _OUTAGE and not wrong:
+            journal.event("outage", journal.WARNING, seconds=(now - self._alarm_at) // SECOND)
+            self._pace.watch_from(now)
+        with self._lock:
+            hints, self._hints = self._hints, {}
+        policy = self._policy()
+        settlements = [settle(ending, policy) for ending in self._endings]
+        idle = wrong or not self._claiming
+        try:
+            turn = self._store.turn(
+                settlements,
+                [] if idle else self._wants(_earlier(self._next, hints), now),
+                now,
+                since=self._pace.since,
+                allowance=self._pace.allowance(now),
+                # A clock that is plainly wrong makes nothing late.
+                expire=None if idle else partial(expire, now=now),
+                hold=claims.hold,
+            )
+        except BaseException:
+            with self._lock:
+                self._hints = _earlier(self._hints, hints)
+            raise
+        claims.forget([ending.reminder for ending in self._endings])
+        self._endings = []
+        self._next, self._next_latest = turn.next_by_method, turn.next_latest
+        self._pace.spent(turn.claimed)
+        claims.begin(turn.claimed)
+        for settlement in [*settlements, *turn.expired]:
+            _log(settlement)
+        if not idle:
+            self._clean(turn, now)
+
+    def _wants(self, upcoming: dict[str, Micros], now: Micros) -> list[Want]:
+        """What may be claimed: what is due, of methods that are there and have room."""
+        assert self._executor is not None
+        wants = []
+        for method, fire_at in upcoming.items():
+            if fire_at > now + _LEAD:
+                continue
+            room = self._executor.room(method)
+            if room > 0:
+                wants.append(Want(method, room, now + _LEAD, self._executor.repeatable(method)))
+        return wants
+
+    def _set_alarm(self) -> bool:
+        """Set the alarm for what comes next; True when that is now."""
+        now = clock.now()
+        with self._lock:
+            at = self._next_wake(now)
+            self._alarm_at = None if at is None else max(at, now)
+        if at is not None and at <= now:
+            return True
+        if self._alarm.set(at):
+            self._clock_set()
+            return True
+        return False
+
+    def _next_wake(self, now: Micros) -> Micros | None:
+        assert self._executor is not None
+        if clock.is_wrong(now) or not self._claiming:
+            return None  # the alarm rings when the clock is set
+        times = [self._clean_at, self._next_latest + 1 if self._next_latest is not None else None]
+        if self._clean_more:
+            times.append(now)
+        for method, fire_at in _earlier(self._next, self._hints).items():
+            if self._executor.room(method) == 0:
+                continue  # the executor wakes us when there is
+            at = fire_at - _LEAD
+            if not self._executor.is_warm(method):
+                if fire_at - _WARM <= now:
+                    self._executor.warm(method, fire_at)
+                else:
+                    at = fire_at - _WARM
+            times.append(max(at, self._pace.next(now)) if fire_at < self._pace.since else at)
+        return min((at for at in times if at is not None), default=None)
+
+    def _clock_set(self) -> None:
+        """The clock was set: what was claimed by the old time, and is not due by the new one, goes back."""
+        now = clock.now()
+        offset = now - round(clock.monotonic() * SECOND)
+        step, self._offset = offset - self._offset, offset
+        journal.event("clock-set", journal.NOTICE, seconds=step / SECOND)
+        if step > _OUTAGE:
+            self._pace.watch_from(now)
+        else:
+            self._pace.clock_set(now)
+        self._alarm_at = None
+        self._give_back(lambda reminder: reminder.fire_at <= now + _LEAD)
+
+    def _give_back(self, unless: Callable[[Reminder], bool] = lambda reminder: False) -> None:
+        assert self._executor is not None
+        taken = self._executor.claims.recall_all(unless)
+        now = clock.now()
+        self._endings += [Ending(reminder, Verdict.RETURNED, None, now) for reminder in taken]
+
+    def _clean(self, turn: Turn, now: Micros) -> None:
+        """Drop what has been kept long enough, a piece a pass; then give its pages back."""
+        self._clean_more = False
+        due = self._clean_at is not None and now >= self._clean_at
+        if not due and turn.history <= self._config.history_max:
+            if self._clean_at is None and turn.history:
+                self._clean_at = now + self._config.history_days * _DAY
+            return
+        keep = self._config.history_days * _DAY
+        self._clean_more = self._store.clean(now - keep, self._config.history_max) or self._store.shrink()
+        if not self._clean_more:
+            oldest = self._store.oldest()
+            self._clean_at = None if oldest is None else max(now + _CLEANING, oldest + keep)
+
+    # ---- small things
+
+    def _policy(self) -> RetryPolicy:
+        return RetryPolicy(self._config.retry_delay)
+
+    def _expect(self, reminder: Reminder) -> None:
+        """A reminder has been stored: wake the thread if it would sleep too long."""
+        with self._lock:
+            known = self._hints.get(reminder.method)
+            if known is None or reminder.fire_at < known:
+                self._hints[reminder.method] = reminder.fire_at
+            alarm_at = self._alarm_at
+        warm = self._executor is not None and self._executor.is_warm(reminder.method)
+        if alarm_at is None or reminder.fire_at - (_LEAD if warm else _WARM) < alarm_at:
+            self.wake()
+
+    def _recall(self, id_: int) -> Callable[[], None] | None:
+        return self._executor.claims.recall(id_) if self._executor is not None else None
+
+    def _dismiss(self, id_: int) -> None:
+        if self._executor is not None:
+            self._executor.claims.dismiss(id_)
+
+
+def _earlier(one: dict[str, Micros], other: dict[str, Micros]) -> dict[str, Micros]:
+    return one | {method: min(at, one.get(method, at)) for method, at in other.items()}
+
+
+def _log(settlement: Settlement) -> None:
+    """One line for what ended; nothing for a claim that was given back."""
+    if settlement.outcome is None:
+        return
+    reminder = settlement.reminder
+    late = None if settlement.started is None else (settlement.started - reminder.due) / 1000
+    level = journal.INFO if settlement.outcome == "delivered" else journal.WARNING
+    fields = {"reminder": reminder.id, "method": reminder.method, "attempt": settlement.attempts, "late_ms": late}
+    journal.event(
+        settlement.outcome.value, level, message=settlement.error or "", **fields, state=settlement.state or "dropped"
+    )

@@ -1,0 +1,182 @@
+"""The HTTP server: waitress on Unix sockets, TCP and inherited sockets at once, in one loop and one pool of threads."""
+
+from __future__ import annotations
+
+import itertools
+import logging
+import resource
+import socket
+import sys
+import threading
+import time
+import traceback
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from typing import Any
+
+from waitress import wasyncore
+from waitress.adjustments import Adjustments
+from waitress.task import ThreadedTaskDispatcher
+
+from tifftockd import clock, journal
+from tifftockd.api.errors import error_body
+from tifftockd.errors import ListenError
+from tifftockd.server.http import LARGEST_BODY, LARGEST_HEADER, Channel, TcpServer, UnixServer
+from tifftockd.server.sockets import open_sockets
+
+__all__ = ["Server", "open_sockets"]
+
+# Most time is spent waiting for the disk, which all who wait share: more threads, more that share one commit.
+THREADS = 16
+# Open connections, where RLIMIT_NOFILE leaves a quarter of its files to everything else: at the limit itself
+# waitress would try to accept without a pause.
+CONNECTIONS = 2_500
+FILES = 4_096
+# Of them, kept for the Unix sockets: to open a TCP connection takes no key, and such a crowd must not lock the
+# machine's own users out.
+RESERVED = 100
+# Seconds between two looks for clients that are too slow, while there are connections.
+SWEEP = 2.0
+
+WSGIApplication = Callable[[dict[str, Any], Callable[..., Any]], Iterable[bytes]]
+
+
+class Server:
+    """Serves an application on listening sockets, from `start` to `stop`. While nobody calls, it sleeps."""
+
+    def __init__(self, app: WSGIApplication, sockets: Sequence[socket.socket]) -> None:
+        """Nothing is accepted before `start`; `stop` closes the sockets."""
+        self._map: dict[int, Any] = {}
+        self._dispatcher = ThreadedTaskDispatcher()
+        # "Task queue depth is 1" is no news: it means that more than THREADS clients are being served.
+        self._dispatcher.queue_logger.setLevel(logging.ERROR)
+        limit = _connection_limit()
+        self._servers = [self._server(_guarded(app), sock, limit) for sock in sockets]
+        self._thread = threading.Thread(target=self._run, name="server", daemon=True)
+        self._stop_by: float | None = None
+        self._next_sweep = 0.0
+
+    def start(self) -> None:
+        """Serve, in threads of its own."""
+        self._dispatcher.set_thread_count(THREADS)
+        for server in self._servers:
+            server.accept_connections()
+        self._thread.start()
+
+    @property
+    def alive(self) -> bool:
+        """Whether connections are being served."""
+        return self._thread.is_alive()
+
+    def stop(self, timeout: float) -> bool:
+        """Accept no more, answer the requests that have arrived, and close; True if all got done in so many seconds."""
+        if not self._thread.is_alive():
+            wasyncore.close_all(self._map)
+            return True
+        stop_by = clock.monotonic() + timeout
+        self._servers[0].trigger.pull_trigger(lambda: self._begin_to_stop(stop_by))
+        self._thread.join(timeout + 1)
+        # Requests whose client has gone may still be running.
+        self._dispatcher.shutdown(cancel_pending=False, timeout=max(0.1, stop_by - clock.monotonic()))
+        if self._dispatcher.threads or self._thread.is_alive():
+            # A thread that is stuck will write to its trigger some day. That must not be closed, or the descriptor
+            # may by then be the database's.
+            return False
+        wasyncore.close_all(self._map)
+        return True
+
+    def _server(self, app: WSGIApplication, sock: socket.socket, limit: int) -> Any:
+        tcp = sock.family in (socket.AF_INET, socket.AF_INET6)
+        if not tcp and sock.family != socket.AF_UNIX:
+            raise ListenError(f"cannot listen on a socket of {sock.family!r}: it must be a Unix or a TCP socket")
+        adjustments = Adjustments(
+            connection_limit=limit - RESERVED if tcp else limit,
+            max_request_header_size=LARGEST_HEADER,
+            max_request_body_size=LARGEST_BODY,
+            ident=None,  # whoever asks need not know what answers
+            clear_untrusted_proxy_headers=True,  # 2.1.2 would let a client write its own X-Forwarded-For
+            log_socket_errors=False,  # clients come and go
+        )
+        kind = TcpServer if tcp else UnixServer
+        return kind(
+            app,
+            self._map,
+            _start=False,
+            _sock=sock,
+            dispatcher=self._dispatcher,
+            adj=adjustments,
+            sockinfo=(sock.family, sock.type, sock.proto, sock.getsockname()),
+            bind_socket=False,
+        )
+
+    # ---- the loop's own thread
+
+    def _run(self) -> None:
+        while self._stop_by is None or self._channels():
+            try:
+                wasyncore.poll2(self._patience(), self._map)
+                self._sweep(clock.monotonic())
+            except Exception as error:  # noqa: BLE001 without this thread there is no API
+                journal.event("server-fault", journal.ERR, **_described(error))
+                time.sleep(0.1)  # whatever it is, it may be there again
+
+    def _patience(self) -> float | None:
+        """Seconds until there is something to look at by itself; None: not before somebody calls."""
+        if self._stop_by is not None:
+            return max(0.0, min(SWEEP, self._stop_by - clock.monotonic()))
+        return SWEEP if self._channels() else None
+
+    def _channels(self) -> list[Channel]:
+        return list(itertools.chain.from_iterable(server.active_channels.values() for server in self._servers))
+
+    def _sweep(self, now: float) -> None:
+        """Close the connections that are overdue, or, when stopping, those with nothing left to do."""
+        if self._stop_by is not None:
+            for channel in self._channels():
+                if channel.is_idle or now > self._stop_by:
+                    channel.handle_close()
+        elif now >= self._next_sweep:
+            self._next_sweep = now + SWEEP
+            for channel in self._channels():
+                if channel.is_overdue(now):
+                    channel.handle_close()
+
+    def _begin_to_stop(self, stop_by: float) -> None:
+        self._stop_by = stop_by
+        for server in self._servers:
+            # Not the server's own close(), which would close its trigger under the threads that still answer.
+            wasyncore.dispatcher.close(server)
+
+
+def _connection_limit() -> int:
+    """Raise the soft limit of open files as far as is needed and allowed, and see how many connections that gives."""
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    if soft != resource.RLIM_INFINITY and soft < FILES:
+        soft = FILES if hard == resource.RLIM_INFINITY else min(FILES, hard)
+        resource.setrlimit(resource.RLIMIT_NOFILE, (soft, hard))
+    return CONNECTIONS if soft == resource.RLIM_INFINITY else min(CONNECTIONS, soft * 3 // 4)
+
+
+def _guarded(app: WSGIApplication) -> WSGIApplication:
+    """The application, with an answer for whatever it raises: waitress would end the connection without one."""
+
+    def guarded(environ: dict[str, Any], start_response: Callable[..., Any]) -> Iterable[bytes]:
+        try:
+            return app(environ, start_response)
+        except BaseException as error:  # noqa: BLE001 SystemExit and MemoryError too: one request's end is not the daemon's
+            journal.event("request-failed", journal.ERR, method=environ["REQUEST_METHOD"], **_described(error))
+            body = error_body("something went wrong in the daemon; its log says what", "internal")
+            headers = [("Content-Type", "application/json"), ("Content-Length", str(len(body)))]
+            start_response("500 Internal Server Error", headers, sys.exc_info())
+            return [] if environ["REQUEST_METHOD"] == "HEAD" else [body]
+
+    return guarded
+
+
+def _described(error: BaseException) -> dict[str, str]:
+    """What the log may hold of an error: where it came from, and not its text, which may be a user's."""
+    return {"error": type(error).__name__, "where": " > ".join(_frames(error))}
+
+
+def _frames(error: BaseException) -> Iterator[str]:
+    for frame in traceback.extract_tb(error.__traceback__):
+        yield f"{frame.filename.rpartition('/')[2]}:{frame.lineno} {frame.name}"

@@ -1,0 +1,274 @@
+"""What waitress leaves open: who calls, errors in JSON, clients that are slow on purpose, what is no HTTP.
+
+Works with waitress 2.1.2 to 3.0.2. Classes are derived, never patched; what is relied on is covered by tests.
+"""
+
+from __future__ import annotations
+
+import re
+import socket
+from typing import Any
+
+from waitress.channel import HTTPChannel
+from waitress.parser import HTTPRequestParser, ParsingError
+from waitress.server import TcpWSGIServer, UnixWSGIServer
+from waitress.task import ErrorTask, WSGITask
+from waitress.utilities import BadRequest, Error
+
+from tifftockd import clock
+from tifftockd.api.access import PEER, Peer
+from tifftockd.api.errors import error_body
+from tifftockd.server.sockets import peer_of
+
+# waitress ships no types, so each class derived from one of its own is derived from Any.
+
+LARGEST_HEADER = 16_384
+# An array of reminders; one reminder's limit is its route's.
+LARGEST_BODY = 8 * 1024 * 1024
+# Of a chunk's size with its extensions, which waitress gathers without an end.
+LONGEST_CHUNK_LINE = 1024
+
+# Seconds that a client has for a request, or for reading an answer, and one more for each SLOWEST bytes of it.
+PATIENCE = 10.0
+SLOWEST = 16_384
+# Seconds that a connection may be idle after an answer.
+KEEP_ALIVE = 60.0
+
+# Connections to take at a time. Each pass of waitress' loop looks at every connection there is.
+_ACCEPTED = 64
+
+_KINDS = {400: "malformed", 413: "too_large", 431: "too_large", 501: "not_implemented", 505: "http_version"}
+# RFC 9110, 2.5: a higher minor version is treated as the highest that is known.
+_LATER_MINOR = re.compile(rb"\A([^\r\n]* HTTP/1\.)[2-9](?=\r\n)")
+
+
+class VersionNotSupported(Error):  # type: ignore[misc]
+    """A request line of another major version: RFC 9110, 15.6.6."""
+
+    code = 505
+    reason = "HTTP Version Not Supported"
+
+
+class Parser(HTTPRequestParser):  # type: ignore[misc]
+    """Refuses what waitress lets pass or stumbles over."""
+
+    body_rcv: Any
+
+    def received(self, data: bytes) -> int:
+        """Take in what has arrived; how much of it was this request's."""
+        try:
+            consumed: int = super().received(data)
+        except ValueError:
+            # An URL with half of an IPv6 address, a Content-Length that int() refuses
+            self._fail(BadRequest("a number or the URL in it cannot be read"))
+            return len(data)
+        if len(getattr(self.body_rcv, "control_line", b"")) > LONGEST_CHUNK_LINE:
+            self._fail(BadRequest("a chunk's size line is too long"))
+        if self.error is not None:
+            # Else waitress would ask for the body of a request that it has refused already.
+            self.expect_continue = False
+        return consumed
+
+    def parse_header(self, header_plus: bytes) -> None:
+        """Take in the request line and the headers. ParsingError."""
+        super().parse_header(_LATER_MINOR.sub(rb"\g<1>1", header_plus))
+        headers: dict[str, str] = self.headers
+        if not re.fullmatch(r"[0-9]\.[0-9]", self.version):
+            raise ParsingError("the request line must end in HTTP/1.1")
+        if not self.version.startswith("1."):
+            self._fail(VersionNotSupported(f"HTTP/{self.version} is not spoken here: use HTTP/1.1"))
+            return
+        # RFC 9112, 3.2
+        if self.version == "1.1" and ("HOST" not in headers or "," in headers["HOST"]):
+            raise ParsingError("HTTP/1.1 needs one Host header")
+        # RFC 9112, 6.1: two lengths that may contradict each other hide a second request in the first.
+        if self.chunked and "CONTENT_LENGTH" in headers:
+            raise ParsingError("Transfer-Encoding and Content-Length exclude each other")
+        if self.version == "1.0" and "TRANSFER_ENCODING" in headers:
+            raise ParsingError("HTTP/1.0 has no Transfer-Encoding")
+
+    def _fail(self, error: Error) -> None:
+        self.error = error
+        self.completed = True
+        self.expect_continue = False
+        self.body_rcv = None
+        self.content_length = 0
+
+
+class Refusal(ErrorTask):  # type: ignore[misc]
+    """Answers what never reaches the application, in the JSON of all errors."""
+
+    def execute(self) -> None:
+        """Write the answer, after which the connection ends."""
+        error = self.request.error
+        body = error_body(_message(error), _KINDS.get(error.code, "internal"))
+        self.status = f"{error.code} {error.reason}"
+        self.content_length = len(body)
+        self.response_headers.append(("Content-Type", "application/json"))
+        # By hand, as waitress 2.1.2 has no set_close_on_finish
+        self.response_headers.append(("Connection", "close"))
+        self.close_on_finish = True
+        self.channel.refused = True
+        self.write(body)
+
+
+def _message(error: Any) -> str:
+    if error.code == 413:
+        return f"the body is larger than {LARGEST_BODY} bytes: send less at once"
+    if error.code == 431:
+        return f"the request line and headers are larger than {LARGEST_HEADER} bytes"
+    if error.code == 400:
+        return f"the request is not valid HTTP: {error.body[:200]}"
+    if error.code >= 500 and error.code not in _KINDS:
+        return "something went wrong in the daemon; its log says what"
+    return str(error.body)
+
+
+class ApplicationTask(WSGITask):  # type: ignore[misc]
+    """Tells the application who is calling."""
+
+    def execute(self) -> None:
+        """Call the application, and send what it answers."""
+        super().execute()
+        if self.request.command == "HEAD" and not self.wrote_header:
+            # waitress 2.1.2 misses the body that Content-Length speaks of, and would close without a word.
+            self.close_on_finish = False
+
+    def get_environment(self) -> dict[str, Any]:
+        """The WSGI environment."""
+        environ: dict[str, Any] = super().get_environment()
+        environ[PEER] = self.channel.peer
+        return environ
+
+
+class Channel(HTTPChannel):  # type: ignore[misc]
+    """A connection that knows its peer, and when its client has taken too long.
+
+    waitress starts its timeout anew with every byte, so that a drip holds a connection for ever.
+    """
+
+    task_class = ApplicationTask
+    error_task_class = Refusal
+    parser_class = Parser
+
+    will_close: bool
+    # Whether the last answer was a Refusal, so that the client may still be sending.
+    refused = False
+
+    def __init__(self, server: Any, sock: socket.socket, addr: Any, adj: Any, map: Any = None) -> None:  # noqa: A002
+        """The arguments are waitress' own."""
+        self.peer = _peer(sock, addr)
+        self._output_began = self._sent_at = self._idle_since = clock.monotonic()
+        # When something came that is not a whole request yet; the empty lines that may precede one count too.
+        self._request_began: float | None = None
+        self._sent = 0  # bytes since _output_began
+        self._patience = PATIENCE  # for the next request to begin
+        self._lingering = False
+        super().__init__(server, sock, addr, adj, map)
+
+    def is_overdue(self, now: float) -> bool:
+        """Whether the client has had all the time it gets. `now` is clock.monotonic()'s."""
+        if self._lingering or self.total_outbufs_len:
+            # Both, as what the kernel has taken into its buffers, megabytes maybe, counts as sent.
+            stuck = now - self._sent_at > PATIENCE
+            return stuck or now - self._output_began > PATIENCE + self._sent / SLOWEST
+        if self.requests:
+            return False
+        if self._request_began is not None:
+            received: int = self.request.body_bytes_received if self.request is not None else 0
+            return now - self._request_began > PATIENCE + received / SLOWEST
+        return now - self._idle_since > self._patience
+
+    @property
+    def is_idle(self) -> bool:
+        """Whether there is no request to answer, and no answer to send."""
+        return not self.requests and not self.total_outbufs_len and not self._lingering
+
+    # ---- called by the loop
+
+    def readable(self) -> bool:
+        """Whether to read on."""
+        return self._lingering or super().readable()
+
+    def writable(self) -> bool:
+        """Whether there is something to send, or to end."""
+        return not self._lingering and bool(super().writable())
+
+    def handle_read(self) -> None:
+        """Take in what has arrived."""
+        if self._lingering:
+            self.recv(65_536)  # and forget it; closes at its end
+            return
+        now = clock.monotonic()
+        if self._request_began is None:
+            self._request_began = now
+        super().handle_read()
+        if self.requests:
+            self._request_began = None if self.request is None else now
+
+    def handle_close(self) -> None:
+        """Close; after a refusal not while the client is still sending, or it may never read why (RFC 9112, 9.6)."""
+        if self.refused and self.will_close and not self._lingering:
+            try:
+                self.socket.shutdown(socket.SHUT_WR)
+            except OSError:
+                pass
+            else:
+                self._lingering, self.will_close = True, False
+                self._begin_output(clock.monotonic())
+                return
+        super().handle_close()
+
+    # ---- called by the loop and by the threads
+
+    def send(self, data: bytes, do_close: bool = True) -> int:
+        """Send a part of an answer; how much of it went."""
+        sent: int = super().send(data, do_close)
+        if sent:
+            self._sent += sent
+            self._sent_at = clock.monotonic()
+        return sent
+
+    def write_soon(self, data: Any) -> int:
+        """Queue a part of an answer."""
+        now = clock.monotonic()
+        if not self.total_outbufs_len:
+            self._begin_output(now)
+        self._idle_since, self._patience = now, KEEP_ALIVE
+        queued: int = super().write_soon(data)
+        return queued
+
+    def _begin_output(self, now: float) -> None:
+        self._output_began = self._sent_at = now
+        self._sent = 0
+
+
+def _peer(sock: socket.socket, addr: Any) -> Peer:
+    if sock.family != socket.AF_UNIX:
+        return Peer(tcp=True, uid=None, address=addr[0])
+    credentials = peer_of(sock)
+    return Peer(tcp=False, uid=credentials[1] if credentials else None, address="unix")
+
+
+class _Accepting:
+    channel_class = Channel
+    _map: dict[int, Any]
+
+    def handle_accept(self) -> None:
+        """Take what is waiting, up to the limit of connections."""
+        for _ in range(_ACCEPTED):
+            before = len(self._map)
+            super().handle_accept()  # type: ignore[misc]  # waitress' own
+            if len(self._map) == before or not self.readable():  # type: ignore[attr-defined]
+                return
+
+    def maintenance(self, now: float) -> None:
+        """Leave it to Channel.is_overdue: this one goes by the wall clock."""
+
+
+class TcpServer(_Accepting, TcpWSGIServer):  # type: ignore[misc]
+    """A listening TCP socket."""
+
+
+class UnixServer(_Accepting, UnixWSGIServer):  # type: ignore[misc]
+    """A listening Unix socket."""

@@ -1,0 +1,79 @@
+"""What is asked of the store, and what it answers: frozen, without a column's name."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+from tifftockd.clock import Micros
+from tifftockd.reminder import Entry, Outcome, Reminder, Settlement, State
+
+# Rows that one request reads or cleans at the most: about 2 ms of the writer's time.
+PIECE = 500
+
+
+@dataclass(frozen=True, slots=True)
+class ReminderQuery:
+    """Reminders in order of (due, id), from behind the place `after`."""
+
+    states: frozenset[State]
+    method: str | None = None
+    owner: int | None = None
+    due_before: Micros | None = None
+    after: tuple[Micros, int] | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class ReminderPage:
+    """What fits among the next PIECE rows, and the place from which to go on, or None at the end."""
+
+    reminders: list[Reminder]
+    after: tuple[Micros, int] | None
+
+
+@dataclass(frozen=True, slots=True)
+class HistoryQuery:
+    """Entries with the newest first, from before the id `before`."""
+
+    reminder: int | None = None
+    outcome: Outcome | None = None
+    before: int | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class HistoryPage:
+    """What fits among the next PIECE entries, and the id from before which to go on, or None at the end."""
+
+    entries: list[Entry]
+    before: int | None
+
+
+@dataclass(frozen=True, slots=True)
+class Summary:
+    """What the writing transactions counted, the next due instant, and the last write's error."""
+
+    counts: Mapping[str, int]
+    next_due: Micros | None
+    next_method: str | None
+    fault: str | None
+
+
+@dataclass(frozen=True, slots=True)
+class Want:
+    """A claim: up to `room` reminders of `method` whose next attempt is not later than `until`."""
+
+    method: str
+    room: int
+    until: Micros
+    repeatable: bool
+
+
+@dataclass(frozen=True, slots=True)
+class Turn:
+    """What one pass of the scheduler got from the store."""
+
+    claimed: list[Reminder]
+    expired: list[Settlement]
+    next_by_method: dict[str, Micros]  # the first pending attempt of each method
+    next_latest: Micros | None  # the first pending reminder that will be too late
+    history: int  # entries kept

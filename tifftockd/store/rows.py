@@ -1,0 +1,59 @@
+"""Rows in, typed and frozen objects out: the only place that knows the order of columns."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Sequence
+from typing import Any
+
+from tifftockd.reminder import Entry, Outcome, Reminder, State
+
+REMINDER = (
+    "id, due, written, fire_at, message, method, recipient, options, tz, max_late, retries, state, attempts,"
+    " failures, interruptions, key, owner, created, last_error"
+)
+ENTRY = (
+    "id, reminder, attempt, key, method, recipient, message, options, tz, due, started, finished, outcome, error,"
+    " output"
+)
+
+
+def load_options(text: str) -> dict[str, Any]:
+    """Options as they were stored. ValueError when they are no JSON object."""
+    if text == "{}":
+        return {}
+    options = json.loads(text)
+    if not isinstance(options, dict):
+        raise ValueError("options are not a JSON object")  # noqa: TRY004 the row is bad, not the caller
+    return options
+
+
+def dump_options(options: dict[str, Any]) -> str:
+    """The inverse of `load_options`."""
+    return json.dumps(options, ensure_ascii=False, allow_nan=False) if options else "{}"
+
+
+def reminder(row: Sequence[Any]) -> Reminder:
+    """A row of REMINDER's columns. ValueError when it cannot be read."""
+    (
+        id_, due, written, fire_at, message, method, to, options, tz, max_late, retries, state, attempts, failures,
+        interruptions, key, owner, created, error,
+    ) = row  # fmt: skip
+    return Reminder(
+        id_, due, written, fire_at, message, method, to, load_options(options), tz, max_late, retries, State(state),
+        attempts, failures, interruptions, key, owner, created, error,
+    )  # fmt: skip
+
+
+def unreadable(id_: int, state: str, reason: str) -> Reminder:
+    """What a list shows in place of a row that cannot be read."""
+    return Reminder(id_, 0, "", 0, "", "", None, {}, None, 0, 0, State(state), 0, 0, 0, "", None, 0, reason)
+
+
+def entry(row: Sequence[Any]) -> Entry:
+    """A row of ENTRY's columns. ValueError when it cannot be read."""
+    (id_, of, attempt, key, method, to, message, options, tz, due, started, finished, outcome, error, output) = row
+    return Entry(
+        id_, of, attempt, key, method, to, message, load_options(options), tz, due, started, finished,
+        Outcome(outcome), error, output,
+    )  # fmt: skip

@@ -1,0 +1,100 @@
+"""The statements. States stand in them as literals, or the partial indexes would not be used."""
+
+from __future__ import annotations
+
+from functools import cache
+
+from sqlalchemy import text
+from sqlalchemy.sql.expression import TextClause
+
+from tifftockd.reminder import State
+from tifftockd.store import rows
+
+INSERT = text(
+    "INSERT INTO reminder (due, written, fire_at, message, method, recipient, options, tz, max_late, retries, state,"
+    " key, owner, created, latest) VALUES (:due, :written, :due, :message, :method, :recipient, :options, :tz,"
+    " :max_late, :retries, 'pending', :key, :owner, :created, :latest)"
+)
+REARM = text(
+    "UPDATE reminder SET due = :due, written = :written, fire_at = :due, message = :message, method = :method,"
+    " recipient = :recipient, options = :options, tz = :tz, max_late = :max_late, retries = :retries, latest = :latest,"
+    " key = :key, state = 'pending', attempts = 0, failures = 0, interruptions = 0, last_error = NULL, claimed = NULL,"
+    " repeatable = NULL, ended = NULL WHERE id = :id"
+)
+# The ids as a JSON array: a list cannot be bound.
+MANY = text(f"SELECT {rows.REMINDER} FROM reminder WHERE id IN (SELECT value FROM json_each(:ids))")
+ONE = text(f"SELECT {rows.REMINDER} FROM reminder WHERE id = :id")
+STATE = text("SELECT state FROM reminder WHERE id = :id")
+DELETE = text("DELETE FROM reminder WHERE id = :id")
+UPDATE = text(
+    "UPDATE reminder SET state = :state, fire_at = :fire_at, attempts = :attempts, failures = :failures,"
+    " interruptions = :interruptions, last_error = :last_error, claimed = NULL, repeatable = NULL, ended = :ended"
+    # A claim that was given back may have been changed by its user meanwhile: then there is nothing to settle.
+    " WHERE id = :id AND state = :was"
+)
+# A list: the rows of each state in the order of its index, merged.
+_PAGE_OF_STATE = (
+    "SELECT * FROM (SELECT due, id FROM reminder WHERE state = '{state}' AND (due, id) > (:due, :id)"
+    " AND (:before IS NULL OR due < :before) ORDER BY due, id LIMIT :limit)"
+)
+
+
+@cache
+def page(states: frozenset[State]) -> TextClause:
+    """The places of a list's next rows, over these states."""
+    selects = [_PAGE_OF_STATE.format(state=state) for state in sorted(states)]
+    return text(f"{' UNION ALL '.join(selects)} ORDER BY due, id LIMIT :limit")
+
+
+# Bounded by the ids that it looks at, so that a rare outcome costs many short reads and no long one.
+HISTORY = text(f"SELECT {rows.ENTRY} FROM history WHERE id < :before ORDER BY id DESC LIMIT :limit")
+HISTORY_OF_REMINDER = text(
+    f"SELECT {rows.ENTRY} FROM history WHERE reminder = :reminder AND id < :before ORDER BY id DESC LIMIT :limit"
+)
+INSERT_HISTORY = text(
+    "INSERT INTO history (reminder, attempt, key, method, recipient, message, options, tz, due, started, finished,"
+    " outcome, error, output) VALUES (:reminder, :attempt, :key, :method, :recipient, :message, :options, :tz, :due,"
+    " :started, :finished, :outcome, :error, :output)"
+)
+DUE = text(
+    "SELECT fire_at, id FROM reminder WHERE state = 'pending' AND method = :method"
+    " AND fire_at BETWEEN :start AND :until ORDER BY fire_at, id LIMIT :limit"
+)
+CLAIM = text(
+    "UPDATE reminder SET state = 'firing', attempts = attempts + 1, claimed = :now, repeatable = :repeatable"
+    " WHERE id = :id"
+)
+EXPIRED = text("SELECT id FROM reminder WHERE state = 'pending' AND latest < :now ORDER BY latest LIMIT :limit")
+NEXT_LATEST = text("SELECT min(latest) FROM reminder WHERE state = 'pending'")
+FIRING = text("SELECT id, claimed, repeatable FROM reminder WHERE state = 'firing' ORDER BY fire_at, id")
+# A loose index scan: one probe of reminder_next a method, however many reminders there are.
+UPCOMING = text(
+    "WITH RECURSIVE step (method) AS ("
+    " SELECT min(method) FROM reminder WHERE state = 'pending'"
+    " UNION ALL SELECT (SELECT min(method) FROM reminder WHERE state = 'pending' AND method > step.method)"
+    " FROM step WHERE step.method IS NOT NULL)"
+    " SELECT method, (SELECT min(fire_at) FROM reminder WHERE state = 'pending' AND method = step.method) AS fire_at"
+    " FROM step WHERE method IS NOT NULL"
+)
+COUNTS = text("SELECT name, n FROM tally WHERE name <> 'probe'")
+HISTORY_COUNT = text("SELECT n FROM tally WHERE name = 'history'")
+# What a row that cannot be read still gives: its columns as they are, its texts as bytes where they are no UTF-8.
+SET_ASIDE_HISTORY = text(
+    "INSERT INTO history (reminder, attempt, key, method, message, options, due, finished, outcome, error)"
+    " SELECT id, attempts, key, method, '', '{}', due, :now, 'failed', :reason FROM reminder WHERE id = :id"
+)
+SET_ASIDE = text(
+    "UPDATE reminder SET state = 'failed', last_error = :reason, claimed = NULL, repeatable = NULL, ended = :now"
+    " WHERE id = :id"
+)
+CLEAN_HISTORY = text(
+    "DELETE FROM history WHERE id IN (SELECT id FROM (SELECT id, finished, row_number() OVER (ORDER BY id) AS place"
+    " FROM history ORDER BY id LIMIT :limit) WHERE finished < :before OR place <= :surplus)"
+)
+CLEAN_FINAL = text(
+    "DELETE FROM reminder WHERE id IN (SELECT id FROM reminder WHERE ended < :before ORDER BY ended LIMIT :limit)"
+)
+FREE_PAGES = text("PRAGMA freelist_count")
+VACUUM = "PRAGMA incremental_vacuum(100)"
+OLDEST_ENTRY = text("SELECT finished FROM history ORDER BY id LIMIT 1")
+OLDEST_FINAL = text("SELECT min(ended) FROM reminder WHERE ended IS NOT NULL")

@@ -1,0 +1,208 @@
+"""What requests are made of: steps inside a transaction."""
+
+from __future__ import annotations
+
+import json
+import secrets
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import replace
+from typing import Any
+
+from sqlalchemy.exc import SQLAlchemyError
+
+from tifftockd.clock import Micros
+from tifftockd.errors import Firing, NotFound
+from tifftockd.reminder import FINAL, Draft, Outcome, Reminder, Settlement, State
+from tifftockd.store import rows, sql
+from tifftockd.store.queries import Want
+from tifftockd.store.writer import Transaction
+
+# Takes a claim back that no worker has begun, and returns how to undo that; None when it is too late.
+Recall = Callable[[int], Callable[[], None] | None]
+
+
+def arm(draft: Draft) -> dict[str, Any]:
+    """The columns that an arming sets, its key among them: 128 random bits."""
+    return {
+        "due": draft.due,
+        "written": draft.written,
+        "message": draft.message,
+        "method": draft.method,
+        "recipient": draft.to,
+        "options": rows.dump_options(draft.options),
+        "tz": draft.tz,
+        "max_late": draft.max_late,
+        "retries": draft.retries,
+        "latest": draft.due + draft.max_late,
+        "key": secrets.token_hex(16),
+    }
+
+
+def insert(tx: Transaction, draft: Draft, owner: int | None, now: Micros) -> Reminder:
+    """A new row."""
+    values = arm(draft)
+    id_ = tx.execute(sql.INSERT, values | {"owner": owner, "created": now}).lastrowid
+    return Reminder(
+        id=id_,
+        due=draft.due,
+        written=draft.written,
+        fire_at=draft.due,
+        message=draft.message,
+        method=draft.method,
+        to=draft.to,
+        options=draft.options,
+        tz=draft.tz,
+        max_late=draft.max_late,
+        retries=draft.retries,
+        state=State.PENDING,
+        attempts=0,
+        failures=0,
+        interruptions=0,
+        key=values["key"],
+        owner=owner,
+        created=now,
+        last_error=None,
+    )
+
+
+def get(tx: Transaction, id_: int) -> Reminder:
+    """One row, or NotFound."""
+    found = read(tx, [id_])
+    if not found:
+        raise NotFound(f"reminder {id_} not found")
+    return found[0]
+
+
+def read(tx: Transaction, ids: Sequence[int], set_aside: Micros | None = None) -> list[Reminder]:
+    """The reminders of these ids, in the ids' order.
+
+    A row that cannot be read is shown as such, or, given an instant, ends `failed` with the reason.
+    """
+    if not ids:
+        return []
+    try:
+        found = {row[0]: rows.reminder(row) for row in tx.execute(sql.MANY, {"ids": json.dumps(ids)})}
+        return [found[id_] for id_ in ids if id_ in found]
+    except (ValueError, TypeError, SQLAlchemyError):
+        return [one for id_ in ids for one in _read_alone(tx, id_, set_aside)]
+
+
+def _read_alone(tx: Transaction, id_: int, set_aside: Micros | None) -> list[Reminder]:
+    try:
+        return [rows.reminder(row) for row in tx.execute(sql.ONE, {"id": id_})]
+    except (ValueError, TypeError, SQLAlchemyError) as error:
+        reason = f"the row cannot be read: {str(getattr(error, 'orig', error)).splitlines()[0]}"
+    if set_aside is not None:
+        parameters = {"id": id_, "now": set_aside, "reason": reason}
+        tx.execute(sql.SET_ASIDE_HISTORY, parameters)
+        tx.execute(sql.SET_ASIDE, parameters)
+        return []
+    state = tx.execute(sql.STATE, {"id": id_}).scalar()
+    return [rows.unreadable(id_, state, reason)] if state else []
+
+
+def stop(tx: Transaction, id_: int, recall: Recall) -> Reminder:
+    """The reminder, certainly not being attempted; a claim that no worker has begun is taken back, uncounted."""
+    reminder = get(tx, id_)
+    if reminder.state is not State.FIRING:
+        return reminder
+    undo = recall(id_)
+    if undo is None:
+        raise Firing(f"reminder {id_} is being attempted right now; try again when that has ended")
+    tx.on_rollback(undo)
+    return replace(reminder, state=State.PENDING, attempts=reminder.attempts - 1)
+
+
+def cancel(tx: Transaction, reminder: Reminder, now: Micros) -> None:
+    """Drop it, and write that down."""
+    entry = Settlement(
+        reminder, Outcome.CANCELLED, None, reminder.fire_at, reminder.attempts, 0, 0, None, now, None, None
+    )  # fmt: skip
+    settle(tx, [entry])
+
+
+def rearm(tx: Transaction, reminder: Reminder, draft: Draft) -> Reminder:
+    """Replace what it says. A new arming, with a new key, if it was final or an attempt had been made."""
+    values = arm(draft) | {"id": reminder.id}
+    if reminder.state not in FINAL and reminder.attempts == 0:
+        values["key"] = reminder.key
+    tx.execute(sql.REARM, values)
+    return get(tx, reminder.id)
+
+
+def claim(tx: Transaction, wants: Iterable[Want], since: Micros, allowance: int, now: Micros) -> list[Reminder]:
+    """Mark what is due as firing and return it, oldest first, with its new attempt number.
+
+    Of what was due before `since`, up to `allowance` over all methods; what has become due since then goes first
+    for a method's room.
+    """
+    fresh: list[tuple[Micros, int, bool]] = []
+    overdue: list[tuple[Micros, int, bool]] = []
+    for want in wants:
+        due = _due(tx, want, since, want.until, want.room)
+        fresh += due
+        if allowance:
+            overdue += _due(tx, want, None, since - 1, min(want.room - len(due), allowance))
+    overdue.sort()
+    chosen = sorted(overdue[:allowance] + fresh)
+    if chosen:
+        tx.execute(sql.CLAIM, [{"id": id_, "now": now, "repeatable": safe} for _, id_, safe in chosen])
+    return read(tx, [id_ for _, id_, _ in chosen], now)
+
+
+def _due(
+    tx: Transaction, want: Want, start: Micros | None, until: Micros, limit: int
+) -> list[tuple[Micros, int, bool]]:
+    if limit <= 0:
+        return []
+    parameters = {"method": want.method, "start": start or 0, "until": until, "limit": limit}
+    return [(row.fire_at, row.id, want.repeatable) for row in tx.execute(sql.DUE, parameters)]
+
+
+def settle(tx: Transaction, settlements: Sequence[Settlement]) -> None:
+    """Write the history of what has ended, and drop its reminders or move them on."""
+    entries = [_entry(settlement) for settlement in settlements if settlement.outcome is not None]
+    dropped = [{"id": settlement.reminder.id} for settlement in settlements if settlement.state is None]
+    kept = [_moved(settlement) for settlement in settlements if settlement.state is not None]
+    for statement, parameters in ((sql.INSERT_HISTORY, entries), (sql.DELETE, dropped), (sql.UPDATE, kept)):
+        if parameters:
+            tx.execute(statement, parameters)
+
+
+def _entry(settlement: Settlement) -> dict[str, Any]:
+    reminder = settlement.reminder
+    return {
+        "reminder": reminder.id,
+        "attempt": settlement.attempts,
+        "key": reminder.key,
+        "method": reminder.method,
+        "recipient": reminder.to,
+        "message": reminder.message,
+        "options": rows.dump_options(reminder.options),
+        "tz": reminder.tz,
+        "due": reminder.due,
+        "started": settlement.started,
+        "finished": settlement.finished,
+        "outcome": settlement.outcome,
+        "error": settlement.error,
+        "output": settlement.output,
+    }
+
+
+def _moved(settlement: Settlement) -> dict[str, Any]:
+    return {
+        "id": settlement.reminder.id,
+        "was": settlement.reminder.state,
+        "state": settlement.state,
+        "fire_at": settlement.fire_at,
+        "attempts": settlement.attempts,
+        "failures": settlement.failures,
+        "interruptions": settlement.interruptions,
+        "last_error": settlement.error if settlement.outcome is not None else settlement.reminder.last_error,
+        "ended": settlement.finished if settlement.state in FINAL else None,
+    }
+
+
+def next_by_method(tx: Transaction) -> dict[str, Micros]:
+    """When each method's first pending attempt is due."""
+    return {row.method: row.fire_at for row in tx.execute(sql.UPCOMING)}

@@ -1,0 +1,118 @@
+"""What the service manager is told, and the sockets that it hands over."""
+
+from __future__ import annotations
+
+import os
+import socket
+import threading
+from collections.abc import Mapping
+
+import sdnotify
+
+from tifftockd import clock, journal
+from tifftockd.clock import SECOND, Micros
+from tifftockd.errors import ListenError
+
+# sd_listen_fds(3): the first descriptor that is handed over.
+FIRST_FD = 3
+# Seconds between two STATUS texts: they are for people.
+STATUS_EVERY = 1.0
+# Seconds to wait for a service manager that is busy, with what it waits for itself.
+_PATIENCE = 5.0
+# The service manager ignores a message above 4096 bytes; this many characters are left of a value.
+_LONGEST = 1000
+
+
+class Notifier:
+    """Tells the service manager how the daemon does, by sd_notify(3). Without one, nothing; never raises."""
+
+    def __init__(self, environ: Mapping[str, str]) -> None:
+        # `environ` is the process's own: it is there that sdnotify looks for the address.
+        self._enabled = bool(environ.get("NOTIFY_SOCKET"))
+        self._lock = threading.Lock()
+        self._shown: str | None = None
+        self._shown_at = float("-inf")
+
+    def ready(self) -> None:
+        """Say that the start, or a reload, is complete: the last act of both."""
+        self._notify(_PATIENCE, READY="1")
+
+    def reloading(self) -> None:
+        """Say that a reload begins; by the time in it systemd knows it for the one that it asked for."""
+        self._notify(_PATIENCE, RELOADING="1", MONOTONIC_USEC=str(int(clock.monotonic() * SECOND)))
+
+    def stopping(self) -> None:
+        """Say that the stop begins."""
+        self._notify(_PATIENCE, STOPPING="1")
+
+    def extend(self, span: Micros) -> None:
+        """Ask for `span` from now on to complete the start, the reload or the stop."""
+        self._notify(_PATIENCE, EXTEND_TIMEOUT_USEC=str(span))
+
+    def status(self, text: str, now: float) -> bool:
+        """Show `text` in `systemctl status`, but no more than once a second; `now` is clock.monotonic().
+
+        False: a second has not passed, and the caller is to come again then with what is true by that time.
+        """
+        with self._lock:
+            if text == self._shown:
+                return True
+            if now - self._shown_at < STATUS_EVERY:
+                return False
+            self._shown, self._shown_at = text, now
+        if not self._notify(0, STATUS=text):
+            self._shown = None
+        return True
+
+    def _notify(self, patience: float, **assignments: str) -> bool:
+        """Send one message, waiting at most `patience` seconds; False if it could not be sent."""
+        if not self._enabled:
+            return True
+        text = "\n".join(f"{name}={_plain(value)}" for name, value in assignments.items())
+        try:
+            # Connected anew each time: a connection would not survive a receiver that is made anew.
+            notifier = sdnotify.SystemdNotifier(debug=True)
+            with notifier.socket:
+                notifier.socket.settimeout(patience)
+                notifier.notify(text)
+        except OSError as error:
+            # A full queue in front of a text for people is nothing to report.
+            if patience:
+                journal.event("notify-failed", journal.WARNING, error=error, sent=text)
+            return False
+        return True
+
+
+def _plain(value: str) -> str:
+    """ASCII in one line: sdnotify loses a message with anything beyond Latin-1, and a newline would begin a field."""
+    return "".join(mark if mark.isascii() and mark.isprintable() else "?" for mark in value[:_LONGEST])
+
+
+def inherited_sockets(environ: Mapping[str, str]) -> list[socket.socket]:
+    """The listening sockets that the service manager hands over, in its order: sd_listen_fds(3).
+
+    None of them outlives an exec. ListenError if one cannot be listened on.
+    """
+    if environ.get("LISTEN_PID") != str(os.getpid()):
+        return []
+    count = environ.get("LISTEN_FDS", "")
+    if not (count.isascii() and count.isdecimal() and len(count) <= 4):
+        raise ListenError(f"LISTEN_FDS is {count!r}; the service manager sets it to a number of descriptors")
+    names = environ.get("LISTEN_FDNAMES", "").split(":")
+    names += ["unknown"] * (int(count) - len(names))
+    return [_listening(fd, name) for fd, name in enumerate(names[: int(count)], start=FIRST_FD)]
+
+
+def _listening(fd: int, name: str) -> socket.socket:
+    what = f"descriptor {fd} ({name}), handed over by the service manager,"
+    try:
+        os.set_inheritable(fd, False)
+        sock = socket.socket(fileno=fd)
+    except OSError as error:
+        raise ListenError(f"{what} is not a socket: {error.strerror}; the socket unit needs ListenStream=") from None
+    # Accept=yes hands over a connection, ListenDatagram= what has none.
+    listening = sock.getsockopt(socket.SOL_SOCKET, socket.SO_ACCEPTCONN)
+    if not listening or sock.type != socket.SOCK_STREAM:
+        sock.detach()
+        raise ListenError(f"{what} is not a listening stream socket; the socket unit needs ListenStream= and Accept=no")
+    return sock

@@ -1,0 +1,133 @@
+"""A worker process: it runs one attempt after another, and answers each in one line of JSON."""
+
+from __future__ import annotations
+
+import gc
+import io
+import json
+import os
+import resource
+import socket
+import sys
+import time
+import traceback
+from contextlib import suppress
+from dataclasses import dataclass
+from typing import Any, NoReturn
+
+from tifftockd import clock
+from tifftockd.clock import SECOND
+from tifftockd.errors import HandlerError, PermanentError, TransientError
+from tifftockd.handlers import RemindProcess
+from tifftockd.reminder import Verdict
+from tifftockd.worker import kin
+
+# An attempt whose time is further away than this, in microseconds, was handed over before the clock was set back.
+_TOO_EARLY = 1 * SECOND
+# What is kept of an error's text, in characters.
+_ERROR_CHARACTERS = 2000
+
+
+@dataclass(frozen=True, slots=True)
+class Limits:
+    """What a worker may use."""
+
+    memory: int  # bytes of address space
+    renew: int  # attempts
+
+
+def run_worker(cls: type[RemindProcess], limits: Limits, socket_fd: int, output_fd: int) -> NoReturn:
+    """Answer attempts until the daemon's end is closed or `limits.renew` of them have been run."""
+    stream = socket.socket(fileno=socket_fd)
+    pid = os.getpid()
+    _settle_in(limits, output_fd)
+    stream.sendall(json.dumps({"pid": pid}).encode() + b"\n")
+    with stream.makefile("rb") as lines:
+        for count, line in enumerate(lines, start=1):
+            answer = _attempt(cls, json.loads(line))
+            if os.getpid() != pid:
+                # A child of os.fork() in a handler has come back from remind(): its parent's answer is the one.
+                os._exit(0)
+            kin_left = _bury_children()
+            answer["last"] = answer.get("last", False) or kin_left or count >= limits.renew
+            stream.sendall(json.dumps(answer).encode() + b"\n")
+            if answer["last"]:
+                break
+    os._exit(0)
+
+
+def _settle_in(limits: Limits, output_fd: int) -> None:
+    null = os.open(os.devnull, os.O_RDONLY | os.O_CLOEXEC)
+    os.dup2(null, 0)
+    os.close(null)
+    os.dup2(output_fd, 1)
+    os.dup2(output_fd, 2)
+    os.close(output_fd)
+    # UTF-8 whatever the locale says; a handler may print anything.
+    sys.stdin = io.TextIOWrapper(io.FileIO(0, closefd=False), "utf-8", "replace")
+    sys.stdout, sys.stderr = (_printing_to(descriptor) for descriptor in (1, 2))
+    resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
+    resource.setrlimit(resource.RLIMIT_AS, (limits.memory, limits.memory))
+    kin.adopt_orphans()
+    # The template's objects are here to stay: not looking at them keeps their pages shared.
+    gc.freeze()
+
+
+def _printing_to(descriptor: int) -> io.TextIOWrapper:
+    raw = io.BufferedWriter(io.FileIO(descriptor, "w", closefd=False))
+    return io.TextIOWrapper(raw, "utf-8", "backslashreplace", line_buffering=True)
+
+
+def _attempt(cls: type[RemindProcess], job: dict[str, Any]) -> dict[str, Any]:
+    due = job["fire_at"]
+    # sleep(3) counts on a clock of its own: look at the wall clock again, and never begin before the instant.
+    while (ahead := due - clock.now()) > 0:
+        if ahead > _TOO_EARLY:
+            return {"verdict": Verdict.RETURNED, "started": None, "finished": clock.now()}
+        time.sleep(ahead / SECOND)
+    started = clock.now()
+    if started > job["latest"]:
+        return {"verdict": Verdict.TOO_LATE, "started": None, "finished": started}
+    answer = _call(cls, job["reminder"])
+    for stream in (sys.stdout, sys.stderr):
+        with suppress(OSError, ValueError):  # the handler may have closed it
+            stream.flush()
+    return answer | {"started": started, "finished": clock.now()}
+
+
+def _call(cls: type[RemindProcess], reminder: dict[str, Any]) -> dict[str, Any]:
+    try:
+        cls(reminder).remind(reminder["message"])
+    except PermanentError as error:
+        return {"verdict": Verdict.PERMANENT, "error": _named(error)}
+    except TransientError as error:
+        return {"verdict": Verdict.TRANSIENT, "error": _named(error), "retry_after": error.retry_after}
+    except Exception as error:
+        traceback.print_exc()
+        # Memory that is exhausted once tends to stay so.
+        return {"verdict": Verdict.BROKEN, "error": _named(error), "last": isinstance(error, MemoryError)}
+    except BaseException as error:
+        # SystemExit and KeyboardInterrupt mean to end the process; the attempt's outcome is told first.
+        return {"verdict": Verdict.BROKEN, "error": _named(error), "last": True}
+    return {"verdict": Verdict.DELIVERED}
+
+
+def _named(error: BaseException) -> str:
+    try:
+        text = str(error)
+    except Exception:
+        text = "(its text cannot be had)"
+    if isinstance(error, HandlerError) and text:
+        return text[:_ERROR_CHARACTERS]  # a sentence of its own already
+    return f"{type(error).__name__}: {text}"[:_ERROR_CHARACTERS].rstrip(": ")
+
+
+def _bury_children() -> bool:
+    """Reap what an attempt started and kill what it left running; True if there was any of the latter."""
+    try:
+        while os.waitpid(-1, os.WNOHANG)[0]:
+            pass
+    except ChildProcessError:
+        return False
+    kin.kill_descendants(os.getpid())
+    return True

@@ -1,0 +1,78 @@
+"""What the parent and the templates have in common: fork on command, kill on command, report every death."""
+
+from __future__ import annotations
+
+import json
+import os
+import select
+import signal
+import socket
+from collections.abc import Callable
+from contextlib import suppress
+from typing import Any, NoReturn
+
+from tifftockd.worker import kin
+
+# The largest command: names and limits only.
+_COMMAND_BYTES = 65_536
+
+
+def serve(control: socket.socket, start: Callable[[dict[str, Any], list[int]], NoReturn]) -> None:
+    """Serve the daemon until it closes its end; then kill all that descends from this process.
+
+    Commands: {"fork": tag, ...} runs `start` in a child, with the descriptors that came along; {"kill": tag} kills
+    that child with all that it started. Told in return: {"died": tag, "status": as of waitpid(2)}. A tag is the
+    daemon's name for a child: a pid could long be somebody else's when the daemon comes to use it.
+    """
+    pid = os.getpid()
+    tags: dict[int, int] = {}
+    deaths, wake = os.pipe2(os.O_CLOEXEC | os.O_NONBLOCK)
+    signal.signal(signal.SIGCHLD, lambda _number, _frame: None)
+    signal.set_wakeup_fd(wake, warn_on_full_buffer=False)
+    while True:
+        ready = select.select([control.fileno(), deaths], [], [])[0]
+        if deaths in ready:
+            with suppress(BlockingIOError):
+                os.read(deaths, 4096)
+            _report(control, tags)
+        if control.fileno() not in ready:
+            continue
+        data, descriptors, _flags, _address = socket.recv_fds(control, _COMMAND_BYTES, 3)
+        if not data:
+            break
+        command = json.loads(data)
+        if "kill" in command:
+            for child in [child for child, tag in tags.items() if tag == command["kill"]]:
+                kin.kill_tree(child)
+            continue
+        child = os.fork()
+        if child == 0:
+            signal.set_wakeup_fd(-1)
+            signal.signal(signal.SIGCHLD, signal.SIG_DFL)
+            _keep(descriptors, [control.detach(), deaths, wake])
+            kin.die_with(pid)
+            start(command, descriptors)
+        tags[child] = command["fork"]
+        _keep([], descriptors)
+    kin.kill_descendants(pid)
+
+
+def _keep(descriptors: list[int], others: list[int]) -> None:
+    """Close the others; and let no program that a handler starts inherit these."""
+    for descriptor in others:
+        os.close(descriptor)
+    for descriptor in descriptors:
+        os.set_inheritable(descriptor, False)
+
+
+def _report(control: socket.socket, tags: dict[int, int]) -> None:
+    died: list[tuple[int, int]] = []
+    with suppress(ChildProcessError):
+        while (ended := os.waitpid(-1, os.WNOHANG))[0]:
+            died.append(ended)
+    # What a dead child leaves running has become this process's own: none of it may stay.
+    for child, status in died:
+        if tag := tags.pop(child, None):
+            kin.kill_descendants(os.getpid(), spare=frozenset(tags))
+            with suppress(OSError):
+                control.send(json.dumps({"died": tag, "status": status}).encode())

@@ -1,0 +1,84 @@
+"""Process trees: who descends from whom (proc(5)), and how to end them all."""
+
+from __future__ import annotations
+
+import ctypes
+import os
+import signal
+import time
+from contextlib import suppress
+
+from tifftockd import clock
+
+# prctl(2)
+_PR_SET_PDEATHSIG = 1
+_PR_SET_CHILD_SUBREAPER = 36
+
+# How long a tree that goes on forking is chased, in seconds.
+_CHASE = 2.0
+
+_libc = ctypes.CDLL(None, use_errno=True)
+
+
+def adopt_orphans() -> None:
+    """Become the parent of all descendants whose own parent dies (subreaper): a double fork does not escape."""
+    if _libc.prctl(_PR_SET_CHILD_SUBREAPER, 1, 0, 0, 0) < 0:
+        raise OSError(ctypes.get_errno(), "prctl(PR_SET_CHILD_SUBREAPER)")
+
+
+def die_with(parent: int) -> None:
+    """Be killed when the process that forked this one dies; end at once if it is `parent` no more."""
+    _libc.prctl(_PR_SET_PDEATHSIG, signal.SIGKILL, 0, 0, 0)
+    if os.getppid() != parent:
+        os._exit(0)
+
+
+def children(pid: int) -> list[int]:
+    """The living children of a process, zombies left out; empty when the process is gone."""
+    found: list[int] = []
+    with suppress(OSError):
+        for thread in os.listdir(f"/proc/{pid}/task"):
+            with suppress(OSError), open(f"/proc/{pid}/task/{thread}/children", encoding="ascii") as listing:
+                found += [int(child) for child in listing.read().split()]
+    return [child for child in found if _lives(child)]
+
+
+def _lives(pid: int) -> bool:
+    try:
+        with open(f"/proc/{pid}/stat", encoding="utf-8", errors="replace") as stat:
+            # The state stands behind the name, which may hold anything, ")" included.
+            return stat.read().rpartition(")")[2].split()[0] not in {"Z", "X"}
+    except OSError:
+        return False
+
+
+def kill_descendants(pid: int, spare: frozenset[int] = frozenset()) -> None:
+    """Kill all that descends from a process, but for the trees of the children in `spare`.
+
+    Each is stopped before its own children are looked up, so that it cannot fork meanwhile; then once more, until
+    nothing is found. The process itself should be stopped, or the caller.
+    """
+    end = clock.monotonic() + _CHASE
+    while clock.monotonic() < end:
+        doomed = [child for child in children(pid) if child not in spare]
+        if not doomed:
+            return
+        for one in doomed:
+            _signal(one, signal.SIGSTOP)
+            doomed += [child for child in children(one) if child not in doomed]
+        for one in doomed:
+            _signal(one, signal.SIGKILL)
+        # SIGKILL is on its way when kill(2) returns; give the processes a moment to become zombies.
+        time.sleep(0.0005)
+
+
+def kill_tree(pid: int) -> None:
+    """Kill a process and all that descends from it."""
+    _signal(pid, signal.SIGSTOP)
+    kill_descendants(pid)
+    _signal(pid, signal.SIGKILL)
+
+
+def _signal(pid: int, number: signal.Signals) -> None:
+    with suppress(ProcessLookupError, PermissionError):
+        os.kill(pid, number)

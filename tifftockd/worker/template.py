@@ -1,0 +1,96 @@
+"""A template process: it imports a method's code once, and forks the workers that run it."""
+
+from __future__ import annotations
+
+import dataclasses
+import importlib
+import inspect
+import json
+import os
+import socket
+import sys
+import traceback
+import types
+from typing import Any, NoReturn
+
+from tifftockd.errors import LoadError
+from tifftockd.handlers import RemindProcess
+from tifftockd.handlers.spec import MethodSpec, describe
+from tifftockd.worker import forking, kin
+from tifftockd.worker.attempt import Limits, run_worker
+
+# What of a long reason is sent: SEQPACKET takes no message without end.
+_REASON_CHARACTERS = 4000
+
+
+def run_template(source: str, module: str, control_fd: int, code_fd: int = -1) -> NoReturn:
+    """Import, say what is there, then fork a worker for each command until the daemon's end is closed.
+
+    `source`: "built-in", or a drop-in's path; `module`: what to import, or the name that the drop-in's module gets.
+    """
+    control = socket.socket(fileno=control_fd)
+    kin.adopt_orphans()
+    try:
+        classes = load(source, module, code_fd)
+        specs = [_spec(cls, source) for _, cls in classes]
+    except BaseException as error:
+        control.send(json.dumps({"error": _reason(error, source)[:_REASON_CHARACTERS]}).encode())
+        os._exit(1)
+    # fork(2) copies only the forking thread: a lock that another one holds would never be given back.
+    threads = len(os.listdir("/proc/self/task")) > 1
+    control.send(json.dumps({"specs": [dataclasses.asdict(spec) for spec in specs], "threads": threads}).encode())
+    by_method = dict(classes)
+
+    def start(command: dict[str, Any], descriptors: list[int]) -> NoReturn:
+        run_worker(by_method[command["method"]], Limits(**command["limits"]), *descriptors)
+
+    forking.serve(control, start)
+    os._exit(0)
+
+
+def load(source: str, module: str, code_fd: int = -1) -> list[tuple[str, type[RemindProcess]]]:
+    """Import a built-in's module, or run a drop-in's text, and return its methods with their classes.
+
+    `code_fd` holds the drop-in as the daemon read and checked it: what runs is what was checked, also when the file
+    has changed since. What a module prints while it is imported belongs to no attempt and goes to standard error.
+    """
+    os.dup2(2, 1)
+    if code_fd < 0:
+        loaded = importlib.import_module(module)
+    else:
+        # pread(2): the file's offset is shared with every process that has this descriptor.
+        text = os.pread(code_fd, os.fstat(code_fd).st_size, 0)
+        os.close(code_fd)
+        code = compile(text, source, "exec", dont_inherit=True)
+        loaded = types.ModuleType(module)
+        loaded.__file__ = source
+        sys.modules[module] = loaded
+        exec(code, loaded.__dict__)  # noqa: S102 it is what a drop-in is for; its file was checked
+    classes = [
+        value
+        for value in vars(loaded).values()
+        if isinstance(value, type) and issubclass(value, RemindProcess) and value.__module__ == module
+    ]
+    complete = [cls for cls in classes if not inspect.isabstract(cls)]
+    if classes and not complete:
+        raise LoadError(f"{classes[0].__name__} has no method remind(self, message)")
+    if not classes:
+        raise LoadError("it defines no subclass of tifftockd.RemindProcess")
+    for cls in complete:
+        cls.prepare()
+    return [(_spec(cls, source).method, cls) for cls in complete]
+
+
+def _spec(cls: type[RemindProcess], source: str) -> MethodSpec:
+    return describe(cls, source, os.environ)
+
+
+def _reason(error: BaseException, path: str) -> str:
+    """Why an import failed, in one line, with the drop-in's own line where there is one."""
+    if isinstance(error, LoadError):
+        return str(error)
+    if isinstance(error, SyntaxError):
+        return f"line {error.lineno}: {error.msg}"
+    lines = [frame.lineno for frame in traceback.extract_tb(error.__traceback__) if frame.filename == path]
+    where = f"line {lines[-1]}: " if lines else ""
+    return f"{where}{type(error).__name__}: {error}".splitlines()[0]
