@@ -128,9 +128,9 @@ class Daemon:
         self.process.wait(PATIENCE)
 
     def reload(self):
-        count = self.log_text().count("reload")
+        count = self.log_text().count("tifftockd: reload")
         self.process.send_signal(signal.SIGHUP)
-        wait_until(lambda: self.log_text().count("reload") > count, "the reload")
+        wait_until(lambda: self.log_text().count("tifftockd: reload") > count, "the reload")
 
     # ---- the API
 

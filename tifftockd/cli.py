@@ -70,7 +70,7 @@ def _serve(options: argparse.Namespace) -> int:
     inherited = inherited_sockets(os.environ)
     config = load_config(os.environ, options.env_file, inherited=bool(inherited))
     journal.capture_logging()
-    Daemon(config, os.environ, inherited).run()
+    Daemon(config, os.environ, options.env_file, inherited).run()
     return EX_OK
 
 

@@ -10,7 +10,7 @@ from pathlib import Path
 
 from tifftockd import __version__, clock, journal
 from tifftockd.api import make_app
-from tifftockd.config import Config, fallback_folder, load_config, private_folder
+from tifftockd.config import KEY_ADVICE, Config, fallback_folder, load_config, private_folder
 from tifftockd.errors import ConfigError, TifftockError
 from tifftockd.executor import Executor
 from tifftockd.scheduler import Scheduler
@@ -31,10 +31,20 @@ _ATTEMPTS = 60.0
 class Daemon:
     """From `start` to `stop`; `run` is both, with signals in between."""
 
-    def __init__(self, config: Config, environ: Mapping[str, str], inherited: Sequence[socket.socket] = ()) -> None:
-        """`environ`: the process's own, from which a reload reads again. `inherited`: listening sockets."""
+    def __init__(
+        self,
+        config: Config,
+        environ: Mapping[str, str],
+        env_file: Path | None = None,
+        inherited: Sequence[socket.socket] = (),
+    ) -> None:
+        """`environ`: the process's own; `env_file`: of the command line. From these a reload reads again.
+
+        `inherited`: listening sockets.
+        """
         self._config = config
         self._environ = environ
+        self._env_file = env_file
         self._inherited = list(inherited)
         self._notifier = Notifier(environ)
         self._store = Store(config.database_url, config.database_path)
@@ -82,7 +92,7 @@ class Daemon:
         """Read the settings and load the handlers anew; any error keeps the old ones."""
         self._notifier.reloading()
         try:
-            config = load_config(self._environ, self._config.env_file, inherited=bool(self._inherited))
+            config = load_config(self._environ, self._env_file, inherited=bool(self._inherited))
             self._executor.reload(config)
         except TifftockError as error:
             journal.event("reload-failed", journal.ERR, message=error.message)
@@ -112,12 +122,13 @@ class Daemon:
         journal.event("stopped")
 
     def _open_sockets(self) -> list[socket.socket]:
-        if not self._config.listen and not self._inherited:
-            raise ConfigError("API_URL names no address to listen on")
-        for address in self._config.listen:
-            if address.path is not None and Path(address.path).parent == fallback_folder():
-                private_folder(fallback_folder())
-        return open_sockets(self._config.listen)
+        """Those of API_URL; an address that was inherited is not opened again."""
+        inherited = [_address(sock) for sock in self._inherited]
+        if any(address.startswith("http:") for address in inherited) and not self._config.api_keys:
+            raise ConfigError(f"systemd hands over {' '.join(inherited)}: on TCP clients need a key; {KEY_ADVICE}")
+        if any(address.path and Path(address.path).parent == fallback_folder() for address in self._config.listen):
+            private_folder(fallback_folder())
+        return open_sockets(self._config.listen, self._inherited)
 
 
 def _address(sock: socket.socket) -> str:

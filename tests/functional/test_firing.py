@@ -11,7 +11,10 @@ def lines(file):
     """What the `note` handler wrote: id, attempt, key, time, message."""
     if not file.exists():
         return []
-    return [(int(i), int(a), k, float(t), m) for i, a, k, t, m in (line.split(" ", 4) for line in file.read_text().splitlines())]
+    return [
+        (int(i), int(a), k, float(t), m)
+        for i, a, k, t, m in (line.split(" ", 4) for line in file.read_text().splitlines())
+    ]
 
 
 def test_a_reminder_fires_at_its_time_and_leaves_a_record(shared, tmp_path):

@@ -40,7 +40,8 @@ def make_app(
 ) -> WSGIApplication:
     """The WSGI application. What it raises, apart from errors of its own, is the server's to catch and to log."""
     api = Api(store, scheduler, registry, config, now)
-    app = bottle.Bottle(catchall=False, autojson=False)
+    app = bottle.Bottle()
+    app.catchall = False
     app.add_hook("before_request", _check_path)
     app.default_error_handler = lambda error: _refuse(api, error)
     for route in ROUTES:

@@ -19,7 +19,8 @@ MOST_LATE: Micros = 3650 * 86_400 * SECOND
 MOST_RETRIES = 1000
 # How old a due instant may be: a request takes its time, and clocks differ.
 GRACE: Micros = 60 * SECOND
-HORIZON: Micros = clock.micros(datetime.max.replace(tzinfo=UTC))
+# How far `in` reaches: not into the year 10000, in whatever zone that is shown.
+HORIZON: Micros = clock.micros(datetime(9999, 12, 31, tzinfo=UTC))
 
 
 def read_fields(body: Mapping[str, Any]) -> dict[str, Any]:
@@ -124,7 +125,7 @@ def _read_in(span: Micros, now: Micros) -> Micros:
     if clock.is_wrong(now):
         raise _clock_wrong("a relative time cannot be read", "in")
     if span > HORIZON - now:
-        raise InvalidTime("'in' leads past the year 9999, which is the horizon: send a shorter span", field="in")
+        raise InvalidTime("'in' leads past the horizon, the year 9999: send a shorter span", field="in")
     return now + span
 
 

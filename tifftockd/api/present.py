@@ -2,19 +2,22 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from datetime import timedelta, tzinfo
+from functools import lru_cache
 from typing import Any
 
 from tifftockd.api.fields import zone_of
 from tifftockd.clock import Micros, moment
 from tifftockd.config import Config
-from tifftockd.reminder import Entry, Reminder
+from tifftockd.reminder import Entry, Reminder, State
 from tifftockd.when import format_span, format_when
 
 
-def show_reminder(reminder: Reminder, config: Config) -> dict[str, Any]:
-    """A reminder, its times in its own zone."""
+def show_reminder(reminder: Reminder, config: Config, why_not: Callable[[str], str | None]) -> dict[str, Any]:
+    """A reminder, its times in its own zone. `why_not`: why reminders of a method have to wait, if they do."""
     zone = zone_of(reminder.tz, config)
+    waits = why_not(reminder.method) if reminder.state is State.PENDING else None
     return {
         "id": reminder.id,
         "when": show_instant(reminder.due, zone),
@@ -30,7 +33,7 @@ def show_reminder(reminder: Reminder, config: Config) -> dict[str, Any]:
         "owner": reminder.owner,
         "retries": reminder.retries,
         "created": show_instant(reminder.created, zone),
-        "last_error": reminder.last_error,
+        "last_error": waits or reminder.last_error,
     }
 
 
@@ -62,6 +65,7 @@ def show_instant(instant: Micros, zone: tzinfo) -> str:
     return format_when(moment(instant), zone)
 
 
+@lru_cache  # nearly all reminders have the same few
 def show_span(span: Micros) -> str:
     """A span as it may be sent."""
     return format_span(timedelta(microseconds=span))

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from typing import Any
 
 from tifftockd.api.access import member
 from tifftockd.api.fields import new_draft, read_fields, revised_draft
@@ -29,13 +30,13 @@ def create(api: Api, request: Request) -> Answer:
     draft = new_draft(given, request.config, request.now)
     api.registry.find(draft.method).check(draft.to, draft.options)
     reminder = api.scheduler.create(draft, request.peer.uid)
-    return Answer.of(show_reminder(reminder, request.config), {"Location": f"/reminder/{reminder.id}"})
+    return Answer.of(_show(api, request, reminder), {"Location": f"/reminder/{reminder.id}"})
 
 
 @route("GET /reminder/<id>", access=member)
 def read(api: Api, request: Request, id_: int) -> Answer:
     """Give the whole reminder."""
-    return Answer.of(show_reminder(api.store.get(id_), request.config))
+    return Answer.of(_show(api, request, api.store.get(id_)))
 
 
 @route("PATCH /reminder/<id>", access=member)
@@ -52,7 +53,7 @@ def change(api: Api, request: Request, id_: int) -> Answer:
             spec.check(draft.to, draft.options)
         return draft
 
-    return Answer.of(show_reminder(api.scheduler.change(id_, revise), request.config))
+    return Answer.of(_show(api, request, api.scheduler.change(id_, revise)))
 
 
 @route("DELETE /reminder/<id>", access=member, gives=204)
@@ -75,7 +76,7 @@ def find(api: Api, request: Request) -> Answer:
 
     body, place = gather(
         read_on,
-        lambda reminder: show_reminder(reminder, request.config),
+        lambda reminder: _show(api, request, reminder),
         lambda reminder: (reminder.due, reminder.id),
         _after(query.get("after")),
         read_number(query, "limit", 1, MOST) or MOST,
@@ -83,6 +84,10 @@ def find(api: Api, request: Request) -> Answer:
     if place is None:
         return Answer(body)
     return Answer(body, link_to_next("/reminders", query, {"after": f"{place[0]}.{place[1]}"}))
+
+
+def _show(api: Api, request: Request, reminder: Reminder) -> dict[str, Any]:
+    return show_reminder(reminder, request.config, api.registry.why_not)
 
 
 def _states(request: Request) -> frozenset[State]:

@@ -9,6 +9,7 @@ import threading
 import time
 from collections.abc import Callable, Iterable
 from concurrent.futures import Future
+from functools import partial
 from typing import Any, TypeVar
 
 from tifftockd import clock
@@ -28,6 +29,9 @@ from tifftockd.worker import kin
 
 T = TypeVar("T")
 
+# Endings are settled so many at a time, or after so many seconds; the last one that runs waits for nobody.
+_GATHER = 64
+_GATHER_TIME = 0.004
 # How often a stopping executor looks whether it is done, in seconds.
 _LOOK = 0.02
 # How long killed attempts are waited for, in seconds.
@@ -135,7 +139,8 @@ class Executor:
         """Hand the old queues over; the old workers end with their last attempts."""
         old, self._current = self._current, fresh
         self.registry.become(fresh.registry)
-        fresh.registry = self.registry
+        # Should a drop-in of the old ones still be loading, it is nobody's business any more.
+        fresh.registry, old.registry = self.registry, fresh.registry
         for pool in old.pools.values():
             self._enqueue(pool.take_queue())
         old.stop()
@@ -155,20 +160,28 @@ class Executor:
             if (pool := self._current.pools.get(method)) is not None:
                 pool.enqueue(queue)
             else:
-                self._return(queue)
+                self._loop.call(partial(self._return, queue))
 
     def _return(self, queue: list[Claim]) -> None:
         """The method went away between the claim and now."""
         for claim in queue:
             with self.claims.lock:
-                claim.queued, claim.handed = False, not claim.recalled
-            if claim.handed:
-                self._done(Ending(claim.reminder, Verdict.RETURNED, None, clock.now()))
+                claim.queued = False
+                if claim.recalled:
+                    continue
+                self.claims.hand_over(claim)
+            self._done(Ending(claim.reminder, Verdict.RETURNED, None, clock.now()))
 
     def _done(self, ending: Ending) -> None:
         with self._endings_lock:
             self._endings.append(ending)
-        self._changed()
+            gathered = len(self._endings)
+        self.claims.in_hand -= 1
+        # One transaction for many: while others run, an ending waits a moment for theirs.
+        if self.claims.in_hand == 0 or gathered >= _GATHER:
+            self._changed()
+        elif gathered == 1:
+            self._loop.after(_GATHER_TIME, self._changed)
         if self._draining:
             self._loop.call(self._close_drained)
 

@@ -36,6 +36,12 @@ class Claims:
         self.lock = threading.Lock()
         self._claims: dict[int, Claim] = {}
         self._enqueue = enqueue
+        self.in_hand = 0  # handed over, and not ended yet
+
+    def hand_over(self, claim: Claim) -> None:
+        """With the lock: from now on it cannot be recalled, and will have an ending."""
+        claim.queued, claim.handed = False, True
+        self.in_hand += 1
 
     def hold(self, reminders: Sequence[Reminder]) -> Callable[[], None]:
         """On the writer's thread, inside the transaction that claims them. Returns how to forget them."""
@@ -85,11 +91,6 @@ class Claims:
         with self.lock:
             for reminder in reminders:
                 self._claims.pop(reminder.id, None)
-
-    def running(self) -> int:
-        """How many are in workers' hands."""
-        with self.lock:
-            return sum(claim.handed for claim in self._claims.values())
 
     def _restore(self, claim: Claim) -> None:
         with self.lock:

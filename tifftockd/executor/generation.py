@@ -232,6 +232,8 @@ class Generation:
 
     def close(self) -> None:
         """End all processes."""
+        for pool in self._all_pools():
+            pool.close()
         for template in self._templates:
             template.discard()
         self._parent.close()

@@ -154,6 +154,13 @@ class Pool(PoolCallbacks):
         for worker in list(self._idle):
             self._let_go(worker)
 
+    def close(self) -> None:
+        """Forget all workers: their processes end with their template."""
+        self._stopping = True
+        workers, self._workers, self._idle = self._workers, set(), []
+        for worker in workers:
+            worker.close()
+
     def interrupt(self) -> None:
         """Kill what is running: the daemon stops."""
         for worker in list(self._workers):
@@ -192,7 +199,7 @@ class Pool(PoolCallbacks):
             if not self._idle:
                 return None
             claim = heapq.heappop(self._queue)
-            claim.queued, claim.handed = False, True
+            self._claims.hand_over(claim)
             return claim
 
     def _wake_in(self, seconds: float) -> None:
@@ -246,7 +253,7 @@ class Pool(PoolCallbacks):
                     claim.queued = False
                     if claim.recalled:
                         continue
-                    claim.handed = True
+                    self._claims.hand_over(claim)
                 self._done(Ending(claim.reminder, Verdict.TRANSIENT, None, clock.now(), reason))
             return
 

@@ -12,6 +12,7 @@ import select
 import threading
 from collections.abc import Callable
 from contextlib import suppress
+from dataclasses import replace
 from functools import partial
 
 from tifftockd import clock, journal
@@ -20,9 +21,11 @@ from tifftockd.config import Config
 from tifftockd.errors import StoreUnavailable
 from tifftockd.executor import Executor
 from tifftockd.reminder import Draft, Ending, Reminder, Settlement, Verdict
+from tifftockd.scheduler.cleaning import Cleaning
 from tifftockd.scheduler.pace import Pace
+from tifftockd.scheduler.report import report
 from tifftockd.scheduler.settling import RetryPolicy, expire, settle
-from tifftockd.store import Store, Turn, Want
+from tifftockd.store import Store, Want
 
 # Claims are committed so long ahead, in microseconds, that the disk's time makes nothing late.
 _LEAD: Micros = 50_000
@@ -30,11 +33,9 @@ _LEAD: Micros = 50_000
 _WARM: Micros = 1 * SECOND
 # A pass so long after its time means that nobody was watching: the machine slept, the clock was set, the store failed.
 _OUTAGE: Micros = 5 * SECOND
-# Seconds between passes while the store fails.
+# Milliseconds between passes while the store fails, and how many are tried when the daemon stops meanwhile.
 _BACKOFF_MS = 500
-# The least time between two cleanings.
-_CLEANING: Micros = 3600 * SECOND
-_DAY: Micros = 86_400 * SECOND
+_LAST_TRIES = 10
 
 
 class Scheduler:
@@ -53,8 +54,7 @@ class Scheduler:
         self._alarm_at: Micros | None = None  # what the sleeping thread waits for
         self._pace = Pace(config.catch_up_rate)
         self._endings: list[Ending] = []  # taken from the executor, not settled yet
-        self._clean_at: Micros | None = 0
-        self._clean_more = False
+        self._cleaning = Cleaning(store)
         self._offset: Micros = 0  # of the wall clock to the monotonic one
         self._claiming = True
         self._stopping = False
@@ -100,7 +100,7 @@ class Scheduler:
         if settlements:
             self._store.settle(settlements)
             for settlement in settlements:
-                _log(settlement)
+                report(settlement)
         return len(settlements)
 
     def start(self, executor: Executor) -> None:
@@ -139,28 +139,30 @@ class Scheduler:
         poll = select.poll()
         poll.register(self._alarm.fileno(), select.POLLIN)
         poll.register(self._wake, select.POLLIN)
-        recalled = False
+        given_back = False
+        tries = 0
         while True:
-            timeout = None
-            last = self._stopping
+            last, pause = self._stopping, None
             try:
-                if not self._claiming and not recalled:
+                if not self._claiming and not given_back:
                     self._give_back()
-                    recalled = True
+                    given_back = True
                 self._pass(clock.now())
+                self.passes += 1
                 if last and not self._endings:
                     return
+                if self._set_alarm():
+                    continue
             except StoreUnavailable:
-                timeout = _BACKOFF_MS  # logged where it was noticed
+                pause = _BACKOFF_MS  # logged where it was noticed
             except Exception as error:
                 journal.event("scheduler-error", journal.ERR, message=f"{type(error).__name__}: {error}")
-                timeout = _BACKOFF_MS
-            if last and timeout is not None:
-                return
-            self.passes += 1
-            if timeout is None and self._set_alarm():
-                continue
-            poll.poll(timeout)
+                pause = _BACKOFF_MS
+            if last:
+                tries += 1
+                if tries > _LAST_TRIES:
+                    return  # what has ended without a record is found at the next start
+            poll.poll(pause)
             with suppress(BlockingIOError):
                 os.eventfd_read(self._wake)
             if self._alarm.acknowledge():
@@ -175,6 +177,7 @@ class Scheduler:
         if self._alarm_at is not None and now > self._alarm_at + _OUTAGE and not wrong:
             journal.event("outage", journal.WARNING, seconds=(now - self._alarm_at) // SECOND)
             self._pace.watch_from(now)
+            self._alarm_at = now
         with self._lock:
             hints, self._hints = self._hints, {}
         policy = self._policy()
@@ -188,12 +191,14 @@ class Scheduler:
                 since=self._pace.since,
                 allowance=self._pace.allowance(now),
                 # A clock that is plainly wrong makes nothing late.
-                expire=None if idle else partial(expire, now=now),
+                expire=None if idle or not self._may_expire(hints, now) else partial(expire, now=now),
                 hold=claims.hold,
             )
         except BaseException:
             with self._lock:
                 self._hints = _earlier(self._hints, hints)
+            if self._store.fault is None:
+                self._settle_apart(settlements)
             raise
         claims.forget([ending.reminder for ending in self._endings])
         self._endings = []
@@ -201,9 +206,28 @@ class Scheduler:
         self._pace.spent(turn.claimed)
         claims.begin(turn.claimed)
         for settlement in [*settlements, *turn.expired]:
-            _log(settlement)
+            report(settlement)
         if not idle:
-            self._clean(turn, now)
+            self._cleaning.step(turn.history, now, self._config.history_days, self._config.history_max)
+
+    def _settle_apart(self, settlements: list[Settlement]) -> None:
+        """The store works, and still a pass failed: settle one by one, so that an odd one holds up no other."""
+        for settlement in settlements:
+            try:
+                self._store.settle([settlement])
+            except StoreUnavailable:
+                if self._store.fault is not None:
+                    return
+                plain = replace(settlement, error="its error cannot be stored", output=None)
+                self._store.settle([plain])
+            self._endings = [ending for ending in self._endings if ending.reminder is not settlement.reminder]
+            if self._executor is not None:
+                self._executor.claims.forget([settlement.reminder])
+            report(settlement)
+
+    def _may_expire(self, hints: dict[str, Micros], now: Micros) -> bool:
+        """Whether there can be a reminder that is too late: not, when the first one is known and is not."""
+        return bool(hints) or self.passes == 0 or (self._next_latest is not None and self._next_latest < now)
 
     def _wants(self, upcoming: dict[str, Micros], now: Micros) -> list[Want]:
         """What may be claimed: what is due, of methods that are there and have room."""
@@ -234,9 +258,7 @@ class Scheduler:
         assert self._executor is not None
         if clock.is_wrong(now) or not self._claiming:
             return None  # the alarm rings when the clock is set
-        times = [self._clean_at, self._next_latest + 1 if self._next_latest is not None else None]
-        if self._clean_more:
-            times.append(now)
+        times = [self._cleaning.next(now), self._next_latest + 1 if self._next_latest is not None else None]
         for method, fire_at in _earlier(self._next, self._hints).items():
             if self._executor.room(method) == 0:
                 continue  # the executor wakes us when there is
@@ -268,20 +290,6 @@ class Scheduler:
         now = clock.now()
         self._endings += [Ending(reminder, Verdict.RETURNED, None, now) for reminder in taken]
 
-    def _clean(self, turn: Turn, now: Micros) -> None:
-        """Drop what has been kept long enough, a piece a pass; then give its pages back."""
-        self._clean_more = False
-        due = self._clean_at is not None and now >= self._clean_at
-        if not due and turn.history <= self._config.history_max:
-            if self._clean_at is None and turn.history:
-                self._clean_at = now + self._config.history_days * _DAY
-            return
-        keep = self._config.history_days * _DAY
-        self._clean_more = self._store.clean(now - keep, self._config.history_max) or self._store.shrink()
-        if not self._clean_more:
-            oldest = self._store.oldest()
-            self._clean_at = None if oldest is None else max(now + _CLEANING, oldest + keep)
-
     # ---- small things
 
     def _policy(self) -> RetryPolicy:
@@ -308,16 +316,3 @@ class Scheduler:
 
 def _earlier(one: dict[str, Micros], other: dict[str, Micros]) -> dict[str, Micros]:
     return one | {method: min(at, one.get(method, at)) for method, at in other.items()}
-
-
-def _log(settlement: Settlement) -> None:
-    """One line for what ended; nothing for a claim that was given back."""
-    if settlement.outcome is None:
-        return
-    reminder = settlement.reminder
-    late = None if settlement.started is None else (settlement.started - reminder.due) / 1000
-    level = journal.INFO if settlement.outcome == "delivered" else journal.WARNING
-    fields = {"reminder": reminder.id, "method": reminder.method, "attempt": settlement.attempts, "late_ms": late}
-    journal.event(
-        settlement.outcome.value, level, message=settlement.error or "", **fields, state=settlement.state or "dropped"
-    )

@@ -54,6 +54,7 @@ class Store:
         self._writer.close()
         if self._lock is not None:
             self._lock.release()
+            self._lock = None
 
     @property
     def fault(self) -> str | None:

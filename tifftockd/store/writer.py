@@ -94,6 +94,7 @@ class Writer:
         self._closing = False
         self._thread: threading.Thread | None = None
         self._database: dataset.Database | None = None
+        self._probe_at = 0.0
         self.fault: str | None = None  # the last write's error; None when it went well
 
     def start(self, prepare: Callable[[Connection], None]) -> None:
@@ -155,8 +156,12 @@ class Writer:
             while not (self._first or self._queue):
                 if self._closing:
                     return False
-                if not self._wake.wait(_PROBE if self.fault else None):
-                    self._queue.append(_Request(_probe, writes=True))
+                self._wake.wait(_PROBE if self.fault else None)
+                if self.fault:
+                    break
+        if self.fault and clock.monotonic() >= self._probe_at:
+            self._probe_at = clock.monotonic() + _PROBE
+            self._first.append(_Request(_probe, writes=True))
         return True
 
     def _next(self) -> _Request[Any] | None:
@@ -173,6 +178,7 @@ class Writer:
         try:
             connection = self._connection()
             with connection.begin():
+                changes = _changes(connection)
                 while (request := self._next()) is not None:
                     served.append(request)
                     self._serve(request, connection)
@@ -181,7 +187,7 @@ class Writer:
         except Exception as error:
             self._failed(served, error)
             return
-        if any(request.writes and request.error is None for request in served):
+        if self.fault is not None and _changes(connection) > changes:
             self._recovered()
         for request in served:
             request.answer()
@@ -216,7 +222,6 @@ class Writer:
         if not served:  # not even a transaction could be begun
             while (request := self._next()) is not None:
                 served.append(request)
-        self._reconnect()
         if any(request.writes for request in served):
             if self.fault is None:
                 journal.event("store-fault", journal.ERR, message=reason)
@@ -224,28 +229,35 @@ class Writer:
         for request in served:
             if request.writes:
                 request.fail(StoreUnavailable(f"the store cannot be written: {reason}"))
-                continue
+            else:
+                self._serve_alone(request)
+
+    def _serve_alone(self, request: _Request[Any]) -> None:
+        """A reader that shared its batch with writers that failed, or found the connection broken."""
+        for last in (False, True):
             try:
                 connection = self._connection()
                 with connection.begin():
                     self._serve(request, connection)
-            except Exception as second:
+            except Exception as error:
+                # Only now: to open a database anew takes writes of its own, which a full disk refuses.
                 self._reconnect()
-                request.fail(StoreUnavailable(f"the store cannot be read: {_reason(second)}"))
+                if last:
+                    request.fail(StoreUnavailable(f"the store cannot be read: {_reason(error)}"))
             else:
                 request.answer()
+                return
 
     def _recovered(self) -> None:
-        if self.fault is not None:
-            self.fault = None
-            journal.event("store-recovered")
+        self.fault = None
+        journal.event("store-recovered")
 
     def _connection(self) -> Connection:
         assert self._database is not None
         return self._database.executable
 
     def _reconnect(self) -> None:
-        """Throw the connection away: after an I/O error what SQLite believes of its files may no longer hold."""
+        """Throw the connection away: what SQLite believes of its files may no longer hold."""
         try:
             self._connection().invalidate()
         except Exception as error:
@@ -264,36 +276,45 @@ def _probe(transaction: Transaction) -> None:
 _PROBE_SQL = text("UPDATE tally SET n = n + 1 WHERE name = 'probe'")
 
 
+def _changes(connection: Connection) -> int:
+    """Rows written through this connection: what shows that a commit has been one of something."""
+    return int(connection.connection.total_changes)
+
+
 def _reason(error: Exception) -> str:
     """The database's own words, without SQLAlchemy's statement and advice."""
     return str(getattr(error, "orig", None) or error).splitlines()[0]
 
 
 def _connect(url: str) -> dataset.Database:
+    # dataset sets up connections too, but after every one the same, and before ours could look at the file.
     database = dataset.connect(
         url,
+        engine_kwargs={"hide_parameters": True},  # errors are logged, and parameters are what users wrote
         ensure_schema=False,
         row_type=dict,
-        on_connect_statements=[
-            # Only at the birth of a database: afterwards the pages of cleaned rows can be given back in pieces.
-            "PRAGMA auto_vacuum = INCREMENTAL",
-            # FULL syncs the log at each commit. NORMAL lost acknowledged rows in 3 of 10 power cuts.
-            "PRAGMA synchronous = FULL",
-            "PRAGMA foreign_keys = ON",
-            # For a backup or a person's sqlite3 shell that holds a lock for a moment.
-            "PRAGMA busy_timeout = 5000",
-        ],
+        sqlite_wal_mode=False,
     )
     assert database.engine is not None
-    # sqlite3's own transaction control begins late and commits by itself: leave it to SQLAlchemy, and begin with
-    # the write lock, since a lock that is upgraded later fails at once when somebody else has written meanwhile.
-    event.listen(database.engine, "connect", _autocommit)
+    event.listen(database.engine, "connect", _set_up)
     event.listen(database.engine, "begin", _begin_immediate)
     return database
 
 
-def _autocommit(dbapi_connection: Any, _record: Any) -> None:
-    dbapi_connection.isolation_level = None
+def _set_up(connection: Any, _record: Any) -> None:
+    # sqlite3's own transaction control begins late and commits by itself: leave it to SQLAlchemy, and begin with
+    # the write lock, since a lock that is upgraded later fails at once when somebody else has written meanwhile.
+    connection.isolation_level = None
+    # For a backup or a person's sqlite3 shell that holds a lock for a moment.
+    connection.execute("PRAGMA busy_timeout = 5000")
+    if connection.execute("PRAGMA page_count").fetchone()[0] == 0:
+        # Only at the birth of a database: afterwards the pages of cleaned rows can be given back in pieces. On one
+        # that is there it would be a write, also where all that is to be done is to refuse it.
+        connection.execute("PRAGMA auto_vacuum = INCREMENTAL")
+    connection.execute("PRAGMA journal_mode = WAL")
+    # FULL syncs the log at each commit. NORMAL lost acknowledged rows in 3 of 10 power cuts.
+    connection.execute("PRAGMA synchronous = FULL")
+    connection.execute("PRAGMA foreign_keys = ON")
 
 
 def _begin_immediate(connection: Connection) -> None:

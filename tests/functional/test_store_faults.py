@@ -1,0 +1,83 @@
+"""A disk that refuses: said clearly, survived, and over when the disk has room again."""
+
+import resource
+import sqlite3
+import time
+
+from tests.daemon import wait_until
+
+FAR = "2030-01-01T00:00:00Z"
+
+
+def limit_files(daemon, size):
+    """From now on the daemon cannot make a file larger than this: its writes fail as on a full disk."""
+    resource.prlimit(daemon.process.pid, resource.RLIMIT_FSIZE, (size, resource.RLIM_INFINITY))
+
+
+def fill(daemon):
+    """Create reminders until the disk refuses; the accepted ones, and the refusal."""
+    made = []
+    for _ in range(5000):
+        body = {"when": FAR, "message": "x" * 8000, "method": "log"}
+        answer = daemon.request("POST", "/remind", body)
+        if answer.status != 201:
+            return made, answer
+        made.append(answer.json["id"])
+    raise AssertionError("the disk never refused")
+
+
+def test_a_full_disk_is_said_and_survived(daemon):
+    daemon.start()
+    soon = daemon.remind(**{"in": "3s"})
+    size = sum(file.stat().st_size for file in daemon.database.parent.iterdir())
+    limit_files(daemon, size + 500_000)
+    made, refusal = fill(daemon)
+    assert (refusal.status, refusal.json["kind"]) == (503, "store_unavailable")
+    assert refusal.headers["Retry-After"]
+    limit_files(daemon, 1)
+    health = daemon.request("GET", "/health")
+    assert health.status == 503
+    assert health.json["scheduler"] == "alive"
+    assert health.json["store"] != "ok"
+    assert daemon.get(f"/reminder/{made[0]}")["state"] == "pending", "what can be read is read"
+    for method, body in (("DELETE", None), ("PATCH", {"message": "y"})):
+        answer = daemon.request(method, f"/reminder/{made[0]}", body)
+        assert answer.status == 503, answer
+    # Due while nothing can be claimed: it fires when the fault is over, and not before.
+    time.sleep(3)
+    assert daemon.state(soon) in ("pending", "firing")
+    limit_files(daemon, resource.RLIM_INFINITY)
+    wait_until(lambda: daemon.request("GET", "/health").status == 200, "the recovery", patience=10)
+    assert daemon.outcome(soon)["outcome"] == "delivered"
+    daemon.stop()
+    with sqlite3.connect(daemon.database) as database:
+        assert database.execute("PRAGMA integrity_check").fetchone() == ("ok",)
+        kept = {id_ for (id_,) in database.execute("SELECT id FROM reminder")}
+    database.close()
+    assert set(made) <= kept
+
+
+def test_an_outcome_that_cannot_be_written_is_written_later_and_nothing_runs_twice(daemon, tmp_path):
+    daemon.start()
+    note = tmp_path / "note"
+    made = daemon.remind(method="note", options={"file": str(note), "sleep": 1})
+    wait_until(note.exists, "the attempt")
+    limit_files(daemon, 1)
+    wait_until(lambda: daemon.request("GET", "/health").status == 503, "the fault")
+    time.sleep(1)
+    limit_files(daemon, resource.RLIM_INFINITY)
+    assert daemon.outcome(made)["outcome"] == "delivered"
+    assert len(note.read_text().splitlines()) == 1
+
+
+def test_a_lock_that_somebody_holds_for_long_is_survived(daemon):
+    daemon.start()
+    holder = sqlite3.connect(daemon.database, isolation_level=None)
+    holder.execute("BEGIN IMMEDIATE")
+    answer = daemon.request("POST", "/remind", {"when": FAR, "message": "x", "method": "log"})
+    assert (answer.status, answer.json["kind"]) == (503, "store_unavailable")
+    assert "locked" in answer.json["error"]
+    holder.execute("ROLLBACK")
+    holder.close()
+    wait_until(lambda: daemon.request("GET", "/health").status == 200, "the recovery", patience=10)
+    assert daemon.outcome(daemon.remind())["outcome"] == "delivered"

@@ -1,0 +1,111 @@
+"""JSON in and out."""
+
+import io
+import json
+
+import pytest
+from hypothesis import given, strategies as st
+
+from tifftockd.api.body import DEEPEST, LARGEST, read_object, to_json
+from tifftockd.errors import InvalidInput, TooLarge
+
+
+def read(data):
+    return read_object(io.BytesIO(data if isinstance(data, bytes) else data.encode()))
+
+
+def nested(levels):
+    return '{"options": ' + "[" * (levels - 1) + "]" * (levels - 1) + "}"
+
+
+TEXT = st.text(st.characters(exclude_characters="\0", exclude_categories=["Cs"]))
+JSON = st.recursive(
+    st.none()
+    | st.booleans()
+    | st.integers(-(2**63), 2**63 - 1)
+    | st.floats(allow_nan=False, allow_infinity=False)
+    | TEXT,
+    lambda inner: st.lists(inner, max_size=4) | st.dictionaries(TEXT, inner, max_size=4),
+    max_leaves=20,
+)
+
+
+@given(st.dictionaries(TEXT, JSON, max_size=5))
+def test_what_was_sent_is_what_is_read_and_what_is_written(value):
+    assert read(json.dumps(value)) == value
+    assert read(to_json(value)) == value
+    assert to_json(value).endswith(b"\n")
+    assert to_json(value).count(b"\n") == 1
+
+
+@pytest.mark.parametrize(
+    ("data", "wrong", "field"),
+    [
+        (b"", "is empty: send a JSON object", None),
+        (b" \n", "is empty", None),
+        (b"when=now&message=x", "is not JSON", None),
+        (b'{"message": "x"', "is not JSON.*line 1, column 16", None),
+        (b'{"message": "x"} {}', "is not JSON", None),
+        (b"{'message': 'x'}", "is not JSON", None),
+        (b'{"message": "a\nb"}', "is not JSON", None),
+        (b'{"message": "\xff"}', "is not UTF-8 .its byte 13", None),
+        (b'{"message": "x"}'.decode().encode("utf-16"), "is not UTF-8", None),
+        (b"[]", "is not a JSON object", None),
+        (b'"x"', "is not a JSON object", None),
+        (b"null", "is not a JSON object", None),
+        (b'{"message": "a", "message": "b"}', "holds the name 'message' twice", "message"),
+        (b'{"options": {"a": 1, "a": 1}}', "holds the name 'a' twice", "a"),
+        (b'{"in": NaN}', "holds NaN", None),
+        (b'{"in": -Infinity}', "holds -Infinity", None),
+        (b'{"in": 1e999}', "larger than a double", None),
+        (b'{"in": 9223372036854775808}', "64 bits", None),
+        (b'{"in": -9223372036854775809}', "64 bits", None),
+        (b'{"in": ' + b"9" * 5000 + b"}", "64 bits", None),
+        (b'{"message": "a\\u0000b"}', "NUL", "message"),
+        (b'{"options": {"a": ["x", {"\\u0000": 1}]}}', "NUL", "options"),
+        (b'{"message": "\\ud800"}', "surrogate", "message"),
+        (b'{"\\udfff": 1}', "surrogate", None),
+        (nested(DEEPEST + 1), "nested deeper than 32", "options"),
+        (nested(20_000), "nested deeper than 32", None),
+        ("[" * 60_000, "nested deeper than 32", None),
+    ],
+)
+def test_a_body_that_cannot_be_kept_as_it_is_is_refused(data, wrong, field):
+    with pytest.raises(InvalidInput, match=wrong) as caught:
+        read(data)
+    assert caught.value.kind == "malformed"
+    if field is not None:
+        assert caught.value.field == field
+
+
+def test_a_surrogate_pair_is_one_character():
+    assert read(b'{"message": "\\ud83c\\udf75"}') == {"message": "\N{TEACUP WITHOUT HANDLE}"}
+
+
+def test_a_byte_order_mark_is_ignored():
+    assert read(b'\xef\xbb\xbf{"message": "x"}') == {"message": "x"}
+
+
+def test_the_limits_themselves_are_accepted():
+    assert read('{"a": 9223372036854775807, "b": -9223372036854775808}') == {"a": 2**63 - 1, "b": -(2**63)}
+    read(nested(DEEPEST))
+    filler = LARGEST - len('{"message": ""}')
+    assert len(read('{"message": "%s"}' % ("x" * filler))["message"]) == filler
+
+
+def test_a_larger_body_is_not_read_to_its_end():
+    stream = io.BytesIO(b"x" * (LARGEST * 3))
+    with pytest.raises(TooLarge, match="larger than the 65536 bytes"):
+        read_object(stream)
+    assert stream.tell() == LARGEST + 1
+
+
+def test_half_of_a_surrogate_pair_from_elsewhere_is_written_as_an_escape():
+    data = to_json({"output": "\udcff"})
+    assert data == b'{"output": "\\udcff"}\n'
+    assert json.loads(data) == {"output": "\udcff"}
+
+
+def test_what_is_no_json_is_not_written():
+    with pytest.raises(ValueError, match="not JSON compliant"):
+        to_json(float("nan"))

@@ -1,0 +1,35 @@
+"""Drops what has been kept long enough: a piece a pass, so that nobody waits for it."""
+
+from __future__ import annotations
+
+from tifftockd.clock import SECOND, Micros
+from tifftockd.store import Store
+
+# The least time between two cleanings: what is kept for days need not go to the second.
+_EVERY: Micros = 3600 * SECOND
+_DAY: Micros = 86_400 * SECOND
+
+
+class Cleaning:
+    """History and final reminders, by their age and number; then their pages, back to the file system."""
+
+    def __init__(self, store: Store) -> None:
+        self._store = store
+        self._due: Micros | None = 0  # at the start; later when the oldest entry will be old enough
+        self._more = False
+
+    def step(self, entries: int, now: Micros, days: int, most: int) -> None:
+        """One piece, if it is time. `entries`: how many there are; kept are `days` days and `most` entries."""
+        keep = days * _DAY
+        if self._due is None and entries:
+            self._due = now + keep
+        if not self._more and (self._due is None or now < self._due) and entries <= most:
+            return
+        self._more = self._store.clean(now - keep, most) or self._store.shrink()
+        if not self._more:
+            oldest = self._store.oldest()
+            self._due = None if oldest is None else max(now + _EVERY, oldest + keep)
+
+    def next(self, now: Micros) -> Micros | None:
+        """When the next step is due; None: not before there is something to keep."""
+        return now if self._more else self._due
