@@ -96,7 +96,7 @@ class Daemon:
         """Run the command to its end, as a person would in a shell."""
         return subprocess.run(
             [sys.executable, "-m", "tifftockd", *arguments],
-            env=self.environ, cwd=self.folder, capture_output=True, text=True, timeout=PATIENCE, **options,
+            env=self.environ, cwd=self.folder, capture_output=True, text=True, timeout=PATIENCE, check=False, **options,
         )  # fmt: skip
 
     def start(self, *arguments, wait=True):

@@ -10,22 +10,29 @@ from pathlib import Path
 
 from tifftockd import __version__, clock, journal
 from tifftockd.api import make_app
+from tifftockd.clock import SECOND, Micros
 from tifftockd.config import KEY_ADVICE, Config, fallback_folder, load_config, private_folder
-from tifftockd.errors import ConfigError, TifftockError
+from tifftockd.errors import ConfigError, StoreError, StoreUnavailable, TifftockError
 from tifftockd.executor import Executor
 from tifftockd.scheduler import Scheduler
 from tifftockd.server import Server, open_sockets
 from tifftockd.store import Store
-from tifftockd.systemd import Notifier
+from tifftockd.systemd import Notifier, Watchdog
 
 SIGNALS = (signal.SIGTERM, signal.SIGINT, signal.SIGHUP)
 
 # Seconds that the start waits for drop-ins, so that one which replaces a built-in method has it from the first
 # reminder on. A slower one keeps nobody else waiting.
 _GRACE = 1.0
-# Seconds that requests, and then attempts, have to end when the daemon stops. systemd allows 90 in all.
+# Seconds until the start has failed: for the first look at what is overdue, and for the first answer.
+_START = 60.0
+# Seconds that requests, and then attempts, have to end when the daemon stops.
 _REQUESTS = 5.0
 _ATTEMPTS = 60.0
+# What systemd is asked for, beside its TimeoutStopSec=: all of that, and the time to settle.
+_STOP: Micros = 90 * SECOND
+# For the migration of a large database, beside TimeoutStartSec=.
+_MIGRATION: Micros = 1800 * SECOND
 
 
 class Daemon:
@@ -46,9 +53,11 @@ class Daemon:
         self._environ = environ
         self._env_file = env_file
         self._inherited = list(inherited)
-        self._notifier = Notifier(environ)
+        self._complaint = ""  # why the last reload failed
         self._store = Store(config.database_url, config.database_path)
-        self._scheduler = Scheduler(self._store, config)
+        self._notifier = Notifier(environ)
+        self._watchdog = Watchdog(self._notifier, environ, [self._turns, self._answers], self._status)
+        self._scheduler = Scheduler(self._store, config, self._watchdog.changed)
         self._executor = Executor(config, self._scheduler.wake)
         self._server: Server | None = None
 
@@ -62,10 +71,10 @@ class Daemon:
         self.stop()
 
     def start(self) -> None:
-        """Open the store and the sockets, then watch."""
+        """Open the store and the sockets, then watch; READY when overdue work has been looked at and all answers."""
         # Only this user reads the database; the sockets' mode is set apart.
         os.umask(0o077)
-        self._store.open()
+        self._store.open(lambda: self._notifier.extend(_MIGRATION))
         try:
             interrupted = self._scheduler.recover()
             sockets = [*self._inherited, *self._open_sockets()]
@@ -84,8 +93,11 @@ class Daemon:
         self._server.start()
         self._executor.registry.wait(_GRACE)
         self._scheduler.start(self._executor)
+        if not (self._scheduler.has_looked(_START) and self._server.answers(_START)):
+            raise StoreError(f"the database does not answer: {self._store.fault or 'it takes too long'}")
         addresses = " ".join(_address(one) for one in sockets)
         journal.event("listening", addresses=addresses, version=__version__, interrupted=interrupted or None)
+        self._watchdog.start()
         self._notifier.ready()
 
     def reload(self) -> None:
@@ -96,7 +108,7 @@ class Daemon:
             self._executor.reload(config)
         except TifftockError as error:
             journal.event("reload-failed", journal.ERR, message=error.message)
-            self._notifier.status(f"reload failed: {error.message}", clock.monotonic())
+            self._complaint = f"reload failed: {error.message}"
         else:
             for name, old, new in (
                 ("API_URL", self._config.listen, config.listen),
@@ -106,13 +118,17 @@ class Daemon:
                     journal.event("restart-needed", journal.WARNING, setting=name)
             self._config = config
             self._scheduler.reload(config)
+            self._complaint = ""
             journal.event("reloaded")
+        self._watchdog.changed()
         self._notifier.ready()
 
     def stop(self) -> None:
         """Accept no more, let what runs end, settle it, and close."""
         self._notifier.stopping()
+        self._notifier.extend(_STOP)
         journal.event("stopping")
+        self._watchdog.stop()
         assert self._server is not None
         self._server.stop(_REQUESTS)
         self._scheduler.stop_claiming()
@@ -120,6 +136,37 @@ class Daemon:
         self._scheduler.stop()
         self._store.close()
         journal.event("stopped")
+
+    # ---- what the service manager is told
+
+    def _turns(self, patience: float) -> bool:
+        return self._scheduler.turns(patience)
+
+    def _answers(self, patience: float) -> bool:
+        return self._server is not None and self._server.answers(patience)
+
+    def _status(self) -> str:
+        """One line for people: `3 pending, next in 2h 14min (email), 1 failed`."""
+        try:
+            summary = self._store.summary()
+        except StoreUnavailable as error:
+            return error.message
+        now = clock.now()
+        told = [f"{summary.counts['pending']} pending"]
+        if clock.is_wrong(now):
+            told.append("waiting for the clock to be set")
+        elif summary.next_due is not None:
+            told.append(f"next {_until(summary.next_due - now)} ({summary.next_method})")
+        told += [f"{summary.counts[state]} {state}" for state in ("firing", "failed", "uncertain", "missed")
+                 if summary.counts[state]]  # fmt: skip
+        failures = [file.rpartition("/")[2] for file, _ in self._executor.registry.failures()]
+        if failures:
+            told.append(f"cannot load {' '.join(failures)}")
+        if summary.fault is not None:
+            told.insert(0, f"cannot write: {summary.fault}")
+        return ", ".join([*told, self._complaint] if self._complaint else told)
+
+    # ---- sockets
 
     def _open_sockets(self) -> list[socket.socket]:
         """Those of API_URL; an address that was inherited is not opened again."""
@@ -137,3 +184,18 @@ def _address(sock: socket.socket) -> str:
         return f"unix:{sock.getsockname()}"
     host, port = sock.getsockname()[:2]
     return f"http://[{host}]:{port}" if sock.family == socket.AF_INET6 else f"http://{host}:{port}"
+
+
+def _until(span: Micros) -> str:
+    """How long it is until then, in the two largest units."""
+    seconds = span // SECOND
+    if seconds <= 0:
+        return "now"
+    parts = []
+    for unit, size in (("d", 86_400), ("h", 3600), ("min", 60), ("s", 1)):
+        count, seconds = divmod(seconds, size)
+        if count:
+            parts.append(f"{count}{unit}")
+        elif parts:
+            break
+    return f"in {' '.join(parts[:2])}"

@@ -5,18 +5,21 @@ from __future__ import annotations
 import os
 import socket
 import threading
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping, Sequence
 
 import sdnotify
 
 from tifftockd import clock, journal
 from tifftockd.clock import SECOND, Micros
 from tifftockd.errors import ListenError
+from tifftockd.threads import make_thread
 
 # sd_listen_fds(3): the first descriptor that is handed over.
 FIRST_FD = 3
 # Seconds between two STATUS texts: they are for people.
 STATUS_EVERY = 1.0
+# Seconds until a probe that failed is made again.
+_AGAIN = 1.0
 # Seconds to wait for a service manager that is busy, with what it waits for itself.
 _PATIENCE = 5.0
 # The service manager ignores a message above 4096 bytes; this many characters are left of a value.
@@ -28,7 +31,7 @@ class Notifier:
 
     def __init__(self, environ: Mapping[str, str]) -> None:
         # `environ` is the process's own: it is there that sdnotify looks for the address.
-        self._enabled = bool(environ.get("NOTIFY_SOCKET"))
+        self.enabled = bool(environ.get("NOTIFY_SOCKET"))
         self._lock = threading.Lock()
         self._shown: str | None = None
         self._shown_at = float("-inf")
@@ -64,9 +67,13 @@ class Notifier:
             self._shown = None
         return True
 
+    def alive(self) -> None:
+        """Say that the work goes on (WATCHDOG=1)."""
+        self._notify(_PATIENCE, WATCHDOG="1")
+
     def _notify(self, patience: float, **assignments: str) -> bool:
         """Send one message, waiting at most `patience` seconds; False if it could not be sent."""
-        if not self._enabled:
+        if not self.enabled:
             return True
         text = "\n".join(f"{name}={_plain(value)}" for name, value in assignments.items())
         try:
@@ -81,6 +88,78 @@ class Notifier:
                 journal.event("notify-failed", journal.WARNING, error=error, sent=text)
             return False
         return True
+
+
+class Watchdog:
+    """A thread that says WATCHDOG=1 for as long as its probes find the work going on, and keeps STATUS.
+
+    Without a service manager it does nothing.
+    """
+
+    def __init__(
+        self,
+        notifier: Notifier,
+        environ: Mapping[str, str],
+        probes: Sequence[Callable[[float], bool]],
+        status: Callable[[], str],
+    ) -> None:
+        """Each of `probes` gets the seconds it may take; `status` gives the text of the moment."""
+        self._notifier = notifier
+        self._probes = probes
+        self._status = status
+        # A third, so that one probe that takes as long as it may still leaves time for the next.
+        self._every = _watchdog_seconds(environ) / 3
+        self._changed = threading.Event()
+        self._stopping = False
+        self._thread = make_thread("watchdog", self._run)
+
+    def start(self) -> None:
+        """Begin."""
+        if self._notifier.enabled:
+            self._thread.start()
+
+    def changed(self) -> None:
+        """From any thread: there is something new to show."""
+        self._changed.set()
+
+    def stop(self) -> None:
+        """End. systemd watches on while the daemon stops, by the time that it gives for that."""
+        self._stopping = True
+        self._changed.set()
+        if self._thread.is_alive():
+            self._thread.join()
+
+    def _run(self) -> None:
+        probe_at = clock.monotonic()
+        while not self._stopping:
+            if self._every and clock.monotonic() >= probe_at:
+                # Its wake-ups are no news.
+                well = all(probe(self._every) for probe in self._probes)
+                if well:
+                    self._notifier.alive()
+                probe_at = clock.monotonic() + (self._every if well else min(self._every, _AGAIN))
+            self._changed.clear()
+            shown = self._notifier.status(self._status(), clock.monotonic())
+            left = max(0.0, probe_at - clock.monotonic()) if self._every else None
+            if not shown:
+                left = STATUS_EVERY if left is None else min(left, STATUS_EVERY)
+            if self._changed.wait(left) and not self._stopping:
+                # What comes in a burst is shown together.
+                self._pause()
+
+    def _pause(self) -> None:
+        end = clock.monotonic() + STATUS_EVERY
+        while not self._stopping and (left := end - clock.monotonic()) > 0:
+            self._changed.clear()
+            self._changed.wait(left)
+
+
+def _watchdog_seconds(environ: Mapping[str, str]) -> float:
+    """WatchdogSec= of the unit, by sd_watchdog_enabled(3); 0 without one."""
+    text, pid = environ.get("WATCHDOG_USEC", ""), environ.get("WATCHDOG_PID")
+    if not (text.isascii() and text.isdecimal()) or pid not in (None, str(os.getpid())):
+        return 0
+    return int(text) / SECOND
 
 
 def _plain(value: str) -> str:

@@ -6,7 +6,7 @@ import sqlite3
 import threading
 import time
 
-from tests.bench.clients import Load
+from tests.bench.clients import PATIENCE, Load
 
 
 class Database:
@@ -59,7 +59,7 @@ class Database:
             answer = queue.SimpleQueue()
             while (began := time.monotonic()) < end:
                 asked.put(answer)
-                answer.get()
+                answer.get(timeout=PATIENCE)
                 latencies.append(time.monotonic() - began)
 
         def commit():
@@ -78,6 +78,8 @@ class Database:
         for thread in threads:
             thread.join()
         ended = time.monotonic()
+        if not committer.is_alive():
+            raise RuntimeError("the rows could not be committed; standard error says why")
         asked.put(None)
         committer.join()
         return Load(len(latencies) / (ended - start), latencies)

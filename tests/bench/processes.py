@@ -20,7 +20,6 @@ def bare_python():
     with process:
         process.stdout.readline()
         yield process.pid
-        process.stdin.close()
 
 
 def tree(pid):

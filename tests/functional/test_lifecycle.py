@@ -11,6 +11,8 @@ import pytest
 from tests.daemon import NOTE, Daemon, wait_until
 from tests.functional.test_firing import alive, lines
 
+LAMP = "from tifftockd import RemindProcess\nclass Lamp(RemindProcess):\n def remind(self, message): 0\n"
+
 
 def descendants(pid):
     """All living processes below one."""
@@ -248,7 +250,7 @@ def test_a_backlog_is_begun_at_the_set_rate(daemon, tmp_path):
     wait_until(lambda: len(lines(note)) == 30, "the backlog")
     began = [at for *_, at, _ in lines(note)]
     assert max(began) - min(began) > 1.0, "30 at 20 a second"
-    assert [id_ for id_, *_ in lines(note)][0] == made[0]["id"]
+    assert lines(note)[0][0] == made[0]["id"]
 
 
 # ---- drop-ins and reload
@@ -302,6 +304,23 @@ def test_reminders_fire_in_time_while_a_reload_goes_on(daemon, tmp_path):
     for one in made:
         assert daemon.outcome(one)["outcome"] == "delivered"
     assert sorted(id_ for id_, *_ in lines(note)) == [one["id"] for one in made]
+
+
+def test_a_dropin_that_breaks_stays_as_it_was_until_it_is_mended(daemon, tmp_path):
+    daemon.start()
+    file = daemon.dropin("note.py", NOTE + "boom(\n")
+    daemon.dropin("lamp.py", LAMP)
+    daemon.reload()
+    [failure] = daemon.get("/handlers")["failures"]
+    assert failure["file"] == str(file)
+    assert "the version before it stays in use" in failure["error"]
+    assert daemon.outcome(daemon.remind(method="note", options={"file": "/dev/null"}))["outcome"] == "delivered"
+    assert daemon.outcome(daemon.remind(method="lamp"))["outcome"] == "delivered"
+    daemon.reload()
+    assert daemon.outcome(daemon.remind(method="note", options={"file": "/dev/null"}))["outcome"] == "delivered"
+    file.unlink()
+    daemon.reload()
+    assert daemon.request("POST", "/remind", {"in": 0, "message": "x", "method": "note"}).status == 400
 
 
 def test_broken_dropins_are_reported_and_stop_nothing_else(daemon):
@@ -521,4 +540,5 @@ def test_it_runs_as_a_module_and_as_a_command(daemon):
 
     command = shutil.which("tifftockd", path=Path(sys.executable).parent)
     assert command
-    assert subprocess.run([command, "--version"], capture_output=True, text=True).stdout.startswith("tifftockd ")
+    shown = subprocess.run([command, "--version"], capture_output=True, text=True, check=True).stdout
+    assert shown.startswith("tifftockd ")

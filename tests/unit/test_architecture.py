@@ -14,6 +14,7 @@ PACKAGE = Path(tifftockd.__file__).parent
 # From the bottom to the top: each imports only from those before it. A room is a module, or a folder of modules.
 ROOMS = [
     "errors",
+    "threads",
     "clock",
     "journal",
     "systemd",

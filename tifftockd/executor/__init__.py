@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import threading
 import time
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Mapping
 from concurrent.futures import Future
 from functools import partial
 from typing import Any, TypeVar
@@ -17,9 +17,10 @@ from tifftockd.clock import SECOND, Micros
 from tifftockd.config import Config
 from tifftockd.errors import TifftockError
 from tifftockd.executor.claims import Claim, Claims
-from tifftockd.executor.generation import Generation, Template
+from tifftockd.executor.generation import Generation
 from tifftockd.executor.loop import Loop
 from tifftockd.executor.pool import Limits, Pool
+from tifftockd.executor.processes import Template
 from tifftockd.handlers.builtin import builtin_specs
 from tifftockd.handlers.registry import Registry
 from tifftockd.handlers.spec import MethodSpec
@@ -49,7 +50,7 @@ class Executor:
         self.claims = Claims(self._enqueue)
         self._changed = changed
         self._loop = Loop("executor")
-        self._current = self._generation(config, self.registry)
+        self._current = self._generation(config, self.registry, {})
         self._draining: list[Generation] = []
         self._endings: list[Ending] = []
         self._endings_lock = threading.Lock()
@@ -67,7 +68,7 @@ class Executor:
         Running attempts end in the old workers. TifftockError, and all stays as it was, when it cannot be done.
         """
         registry = Registry(builtin_specs(config.environ), loading=True)
-        fresh = self._generation(config, registry)
+        fresh = self._generation(config, registry, self._current.texts)
         loaded: Future[None] = Future()
         self._loop.call(lambda: _guarded(loaded, lambda: fresh.load(lambda: loaded.set_result(None))))
         try:
@@ -119,14 +120,14 @@ class Executor:
 
     # ---- in the loop's thread
 
-    def _generation(self, config: Config, registry: Registry) -> Generation:
+    def _generation(self, config: Config, registry: Registry, before: Mapping[str, bytes]) -> Generation:
         describe = _describer(config)
 
         def make_pool(spec: MethodSpec, template: Template) -> Pool:
             self._changed()
             return Pool(self._loop, self.claims, spec, Limits.of(spec, config), template, describe, self._done)
 
-        return Generation(self._loop, config, registry, make_pool)
+        return Generation(self._loop, config, registry, make_pool, before)
 
     def _generations(self) -> list[Generation]:
         return [self._current, *self._draining]

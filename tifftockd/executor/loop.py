@@ -6,11 +6,11 @@ import heapq
 import itertools
 import os
 import select
-import threading
 from collections import deque
 from collections.abc import Callable
 
 from tifftockd import clock, journal
+from tifftockd.threads import make_thread
 
 
 class Timer:
@@ -39,7 +39,7 @@ class Loop:
         self._wake = os.eventfd(0, os.EFD_CLOEXEC | os.EFD_NONBLOCK)
         self._poll.register(self._wake, select.EPOLLIN)
         self._stopping = False
-        self._thread = threading.Thread(target=self._run, name=name, daemon=True)
+        self._thread = make_thread(name, self._run)
 
     def start(self) -> None:
         """Begin."""

@@ -26,6 +26,7 @@ from tifftockd.scheduler.pace import Pace
 from tifftockd.scheduler.report import report
 from tifftockd.scheduler.settling import RetryPolicy, expire, settle
 from tifftockd.store import Store, Want
+from tifftockd.threads import make_thread
 
 # Claims are committed so long ahead, in microseconds, that the disk's time makes nothing late.
 _LEAD: Micros = 50_000
@@ -41,7 +42,11 @@ _LAST_TRIES = 10
 class Scheduler:
     """Everything that changes a reminder goes through here, so that the sleep always ends in time."""
 
-    def __init__(self, store: Store, config: Config) -> None:
+    def __init__(self, store: Store, config: Config, changed: Callable[[], None] = lambda: None) -> None:
+        """`changed` is called, from any thread, when there is something new to tell people."""
+        self._changed = changed
+        self._turned = threading.Condition()
+        self._turns = 0
         self._store = store
         self._config = config
         self._executor: Executor | None = None
@@ -58,7 +63,7 @@ class Scheduler:
         self._offset: Micros = 0  # of the wall clock to the monotonic one
         self._claiming = True
         self._stopping = False
-        self._thread = threading.Thread(target=self._run, name="scheduler", daemon=True)
+        self._thread = make_thread("scheduler", self._run)
         self.passes = 0
 
     # ---- what requests do
@@ -67,24 +72,39 @@ class Scheduler:
         """Store a reminder; it is durable when this returns."""
         reminder = self._store.create(draft, owner, clock.now())
         self._expect(reminder)
+        self._changed()
         return reminder
 
     def cancel(self, id_: int) -> None:
         """Drop a reminder: no attempt is running, or will. NotFound, Firing."""
         self._store.cancel(id_, clock.now(), self._recall)
         self._dismiss(id_)
+        self._changed()
 
     def change(self, id_: int, revise: Callable[[Reminder], Draft]) -> Reminder:
         """Replace what a reminder says by what `revise` makes of it. NotFound, Firing, or what `revise` raises."""
         reminder = self._store.change(id_, revise, self._recall)
         self._dismiss(id_)
         self._expect(reminder)
+        self._changed()
         return reminder
 
     @property
     def alive(self) -> bool:
         """Whether the thread lives."""
         return self._thread.is_alive()
+
+    def turns(self, patience: float) -> bool:
+        """Wake the thread and see it turn, with success or not, within so many seconds."""
+        with self._turned:
+            before = self._turns
+            self.wake()
+            return self._turned.wait_for(lambda: self._turns > before, patience)
+
+    def has_looked(self, patience: float) -> bool:
+        """Wait for the first pass that succeeds: overdue work has been looked at."""
+        with self._turned:
+            return self._turned.wait_for(lambda: self.passes > 0, patience)
 
     # ---- what the daemon does
 
@@ -142,6 +162,9 @@ class Scheduler:
         given_back = False
         tries = 0
         while True:
+            with self._turned:
+                self._turns += 1
+                self._turned.notify_all()
             last, pause = self._stopping, None
             try:
                 if not self._claiming and not given_back:
@@ -207,8 +230,10 @@ class Scheduler:
         claims.begin(turn.claimed)
         for settlement in [*settlements, *turn.expired]:
             report(settlement)
+        if settlements or turn.expired or turn.claimed:
+            self._changed()
         if not idle:
-            self._cleaning.step(turn.history, now, self._config.history_days, self._config.history_max)
+            self._cleaning.step(turn.kept, now, self._config.history_days, self._config.history_max)
 
     def _settle_apart(self, settlements: list[Settlement]) -> None:
         """The store works, and still a pass failed: settle one by one, so that an odd one holds up no other."""

@@ -18,12 +18,12 @@ class Cleaning:
         self._due: Micros | None = 0  # at the start; later when the oldest entry will be old enough
         self._more = False
 
-    def step(self, entries: int, now: Micros, days: int, most: int) -> None:
-        """One piece, if it is time. `entries`: how many there are; kept are `days` days and `most` entries."""
+    def step(self, kept: int, now: Micros, days: int, most: int) -> None:
+        """One piece, if it is time. `kept`: how many there are; they may be `days` days old, and `most`."""
         keep = days * _DAY
-        if self._due is None and entries:
+        if self._due is None and kept:
             self._due = now + keep
-        if not self._more and (self._due is None or now < self._due) and entries <= most:
+        if not self._more and (self._due is None or now < self._due) and kept <= most:
             return
         self._more = self._store.clean(now - keep, most) or self._store.shrink()
         if not self._more:

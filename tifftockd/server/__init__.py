@@ -7,7 +7,6 @@ import logging
 import resource
 import socket
 import sys
-import threading
 import time
 import traceback
 from collections.abc import Callable, Iterable, Iterator, Sequence
@@ -22,6 +21,7 @@ from tifftockd.api.errors import error_body
 from tifftockd.errors import ListenError
 from tifftockd.server.http import LARGEST_BODY, LARGEST_HEADER, Channel, TcpServer, UnixServer
 from tifftockd.server.sockets import open_sockets
+from tifftockd.threads import make_thread
 
 __all__ = ["Server", "open_sockets"]
 
@@ -51,7 +51,7 @@ class Server:
         self._dispatcher.queue_logger.setLevel(logging.ERROR)
         limit = _connection_limit()
         self._servers = [self._server(_guarded(app), sock, limit) for sock in sockets]
-        self._thread = threading.Thread(target=self._run, name="server", daemon=True)
+        self._thread = make_thread("server", self._run)
         self._stop_by: float | None = None
         self._next_sweep = 0.0
 
@@ -66,6 +66,24 @@ class Server:
     def alive(self) -> bool:
         """Whether connections are being served."""
         return self._thread.is_alive()
+
+    def answers(self, patience: float) -> bool:
+        """Whether /health is answered, whatever the answer, within so many seconds.
+
+        Asked on a connection that is not accepted but handed to the loop: no crowd of clients can take its place.
+        """
+        server = self._servers[0]
+        ours, theirs = socket.socketpair()
+        with ours:
+            ours.settimeout(patience)
+            server.trigger.pull_trigger(
+                lambda: server.channel_class(server, theirs, ("localhost", None), server.adj, map=self._map)
+            )
+            try:
+                ours.sendall(b"GET /health HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n\r\n")
+                return bool(ours.recv(1))
+            except OSError:
+                return False
 
     def stop(self, timeout: float) -> bool:
         """Accept no more, answer the requests that have arrived, and close; True if all got done in so many seconds."""

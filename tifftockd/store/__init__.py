@@ -9,7 +9,6 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
 
-from sqlalchemy import Connection
 from sqlalchemy.exc import SQLAlchemyError
 
 from tifftockd.clock import Micros
@@ -34,20 +33,20 @@ class Store:
         self._writer = Writer(url)
         self._lock: DatabaseLock | None = None
 
-    def open(self) -> None:
-        """Take the database's lock, open it and bring its schema up to date. StoreError says what is wrong."""
+    def open(self, migrating: Callable[[], None] = lambda: None) -> None:
+        """Take the database's lock, open it and bring its schema up to date. StoreError says what is wrong.
+
+        `migrating` is called before a migration, which may take long.
+        """
         try:
             self._path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
         except OSError as error:
             raise StoreError(f"cannot create {self._path.parent}: {error.strerror}") from error
         self._lock = DatabaseLock(self._path)
         try:
-            self._writer.start(self._prepare)
+            self._writer.start(lambda connection: migrate(connection, str(self._path), migrating))
         except SQLAlchemyError as error:
             raise StoreError(f"cannot open {self._path}: {getattr(error, 'orig', error)}") from error
-
-    def _prepare(self, connection: Connection) -> None:
-        migrate(connection, str(self._path))
 
     def close(self) -> None:
         """Finish what is queued and close the database."""
@@ -162,7 +161,7 @@ class Store:
                 expired=expired,
                 next_by_method=steps.next_by_method(tx),
                 next_latest=tx.execute(sql.NEXT_LATEST).scalar(),
-                history=tx.execute(sql.HISTORY_COUNT).scalar_one(),
+                kept=max(steps.kept(tx)),
             )
 
         return self._writer.run(turn, first=True)
@@ -182,17 +181,17 @@ class Store:
         self._writer.run(lambda tx: steps.settle(tx, settlements), first=True)
 
     def clean(self, before: Micros, most: int) -> bool:
-        """Drop up to PIECE entries and final reminders that ended before `before`, and entries above `most`.
+        """Drop up to PIECE entries and final reminders that ended before `before`, or are more than `most`.
 
         True when there may be more to do.
         """
 
         def clean(tx: Transaction) -> bool:
-            surplus = max(0, tx.execute(sql.HISTORY_COUNT).scalar_one() - most)
-            parameters = {"before": before, "surplus": surplus, "limit": PIECE}
-            entries = tx.execute(sql.CLEAN_HISTORY, parameters).rowcount
-            finals = tx.execute(sql.CLEAN_FINAL, parameters).rowcount
-            return max(entries, finals) == PIECE
+            dropped = 0
+            for count, statement in zip(steps.kept(tx), (sql.CLEAN_HISTORY, sql.CLEAN_FINAL), strict=True):
+                parameters = {"before": before, "surplus": count - most, "limit": PIECE}
+                dropped = max(dropped, tx.execute(statement, parameters).rowcount)
+            return dropped == PIECE
 
         return self._writer.run(clean)
 

@@ -76,4 +76,4 @@ class Turn:
     expired: list[Settlement]
     next_by_method: dict[str, Micros]  # the first pending attempt of each method
     next_latest: Micros | None  # the first pending reminder that will be too late
-    history: int  # entries kept
+    kept: int  # entries of history, or final reminders, whichever are more

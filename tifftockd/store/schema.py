@@ -7,6 +7,7 @@ in the writing transaction itself, so that no request ever counts rows.
 from __future__ import annotations
 
 import os
+from collections.abc import Callable
 
 from sqlalchemy import Connection
 
@@ -94,9 +95,10 @@ MIGRATIONS = [_V1]
 VERSION = len(MIGRATIONS)
 
 
-def migrate(connection: Connection, name: str) -> None:
+def migrate(connection: Connection, name: str, migrating: Callable[[], None]) -> None:
     """Bring the database to this release's version, inside the caller's transaction.
 
+    `migrating` is called first when there is something to bring along.
     StoreError when it is somebody else's, or written by a newer release: it is left as it is.
     """
     version = _pragma(connection, "user_version")
@@ -113,6 +115,8 @@ def migrate(connection: Connection, name: str) -> None:
         )
     if version == VERSION:
         return
+    if version > 0:
+        migrating()
     for script in MIGRATIONS[version:]:
         for statement in _statements(script):
             connection.exec_driver_sql(statement)

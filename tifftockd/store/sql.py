@@ -77,7 +77,6 @@ UPCOMING = text(
     " FROM step WHERE method IS NOT NULL"
 )
 COUNTS = text("SELECT name, n FROM tally WHERE name <> 'probe'")
-HISTORY_COUNT = text("SELECT n FROM tally WHERE name = 'history'")
 # What a row that cannot be read still gives: its columns as they are, its texts as bytes where they are no UTF-8.
 SET_ASIDE_HISTORY = text(
     "INSERT INTO history (reminder, attempt, key, method, message, options, due, finished, outcome, error)"
@@ -87,12 +86,14 @@ SET_ASIDE = text(
     "UPDATE reminder SET state = 'failed', last_error = :reason, claimed = NULL, repeatable = NULL, ended = :now"
     " WHERE id = :id"
 )
+# The oldest so many, of which those go that are old enough, or too many.
 CLEAN_HISTORY = text(
     "DELETE FROM history WHERE id IN (SELECT id FROM (SELECT id, finished, row_number() OVER (ORDER BY id) AS place"
     " FROM history ORDER BY id LIMIT :limit) WHERE finished < :before OR place <= :surplus)"
 )
 CLEAN_FINAL = text(
-    "DELETE FROM reminder WHERE id IN (SELECT id FROM reminder WHERE ended < :before ORDER BY ended LIMIT :limit)"
+    "DELETE FROM reminder WHERE id IN (SELECT id FROM (SELECT id, ended, row_number() OVER (ORDER BY ended) AS place"
+    " FROM reminder WHERE ended IS NOT NULL ORDER BY ended LIMIT :limit) WHERE ended < :before OR place <= :surplus)"
 )
 FREE_PAGES = text("PRAGMA freelist_count")
 VACUUM = "PRAGMA incremental_vacuum(100)"

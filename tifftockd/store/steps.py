@@ -203,6 +203,12 @@ def _moved(settlement: Settlement) -> dict[str, Any]:
     }
 
 
+def kept(tx: Transaction) -> tuple[int, int]:
+    """How many entries of history and how many final reminders there are."""
+    counts = {row.name: row.n for row in tx.execute(sql.COUNTS)}
+    return counts["history"], sum(counts[state] for state in FINAL)
+
+
 def next_by_method(tx: Transaction) -> dict[str, Micros]:
     """When each method's first pending attempt is due."""
     return {row.method: row.fire_at for row in tx.execute(sql.UPCOMING)}

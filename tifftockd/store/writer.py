@@ -21,6 +21,7 @@ from sqlalchemy.sql.expression import TextClause
 
 from tifftockd import clock, journal
 from tifftockd.errors import StoreUnavailable, TifftockError
+from tifftockd.threads import make_thread
 
 T = TypeVar("T")
 
@@ -100,7 +101,7 @@ class Writer:
     def start(self, prepare: Callable[[Connection], None]) -> None:
         """Open the database and run `prepare` in its first transaction; raises what that raises."""
         opened: Future[None] = Future()
-        self._thread = threading.Thread(target=self._run, args=(prepare, opened), name="store", daemon=True)
+        self._thread = make_thread("store", lambda: self._run(prepare, opened))
         self._thread.start()
         opened.result()
 

@@ -1,0 +1,179 @@
+"""The processes that workers are forked from, as the daemon sees them: the bare parent, and a template a module."""
+
+from __future__ import annotations
+
+import os
+import socket
+import subprocess
+import sys
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any, ClassVar
+
+import tifftockd
+from tifftockd import journal
+from tifftockd.executor.forker import Forker, pair, why
+from tifftockd.executor.loop import Loop, Timer
+from tifftockd.worker import kin
+
+# Seconds after its last worker until a template is let go.
+_IDLE = 60.0
+
+_BOOT = "import sys; sys.path.insert(0, sys.argv[1]); from tifftockd.worker.parent import main; main(int(sys.argv[2]))"
+_ROOT = str(Path(tifftockd.__file__).resolve().parent.parent)
+
+
+class Parent:
+    """The bare parent process, started when it is first needed, and again when it has died."""
+
+    # Of all generations: what else descends from the daemon is an orphan of a parent that died.
+    _pids: ClassVar[set[int]] = set()
+
+    def __init__(self, loop: Loop, environ: dict[str, str]) -> None:
+        """`environ`: what handlers will see."""
+        self._loop = loop
+        self._environ = environ
+        self._process: subprocess.Popen[bytes] | None = None
+        self._forker: Forker | None = None
+
+    def forker(self) -> Forker:
+        """Where commands go."""
+        if self._forker is None:
+            ours, theirs = pair(socket.SOCK_SEQPACKET)
+            with theirs:
+                # -I: neither the working directory nor PYTHON* variables can slip a module in. A session of its
+                # own: a terminal's Ctrl-C is for the daemon alone.
+                self._process = subprocess.Popen(
+                    [sys.executable, "-I", "-c", _BOOT, _ROOT, str(theirs.fileno())],
+                    stdin=subprocess.DEVNULL,
+                    stdout=2,
+                    env=self._environ,
+                    pass_fds=[theirs.fileno()],
+                    start_new_session=True,
+                )
+            self._pids.add(self._process.pid)
+            self._forker = Forker(self._loop, ours, self._died)
+        return self._forker
+
+    def close(self) -> None:
+        """Let it end, and wait for that."""
+        if self._forker is not None:
+            self._forker.close()
+            self._forker = None
+        self._bury()
+
+    def _died(self) -> None:
+        self._forker = None
+        journal.event("parent-died", journal.ERR)
+        self._bury()
+        kin.kill_descendants(os.getpid(), spare=frozenset(self._pids))
+
+    def _bury(self) -> None:
+        process, self._process = self._process, None
+        if process is None:
+            return
+        try:
+            process.wait(5)
+        except subprocess.TimeoutExpired:
+            kin.kill_tree(process.pid)
+            process.wait()
+        self._pids.discard(process.pid)
+
+
+class Template:
+    """A module and the process that has imported it; the process comes and goes with the work."""
+
+    def __init__(self, loop: Loop, parent: Parent, source: str, module: str, text: bytes | None = None) -> None:
+        """`text`: a drop-in's, as it was checked; None for a built-in's module, which is imported."""
+        self._loop = loop
+        self._parent = parent
+        self._command = {"source": source, "module": module}
+        self._code = -1 if text is None else _memory_file(text)
+        self._forker: Forker | None = None
+        self._tag = 0
+        self._workers: dict[int, Forker] = {}
+        self._retire: Timer | None = None
+        self.threads = False  # its import starts threads: it cannot be forked
+
+    def load(self, hello: Callable[[dict[str, Any]], None], died: Callable[[str], None]) -> None:
+        """Start the process; `hello` is told what it found, `died` how it ended."""
+        ours, theirs = pair(socket.SOCK_SEQPACKET)
+        parent = self._parent.forker()
+        with theirs:
+            descriptors = [theirs.fileno(), *self._code_fd()]
+            self._tag = parent.fork(self._command, descriptors, lambda status: died(why(status)))
+        self._forker = Forker(self._loop, ours, self._gone)
+        self._forker.hello = hello
+
+    def kill(self) -> None:
+        """For an import without end."""
+        self._parent.forker().kill(self._tag)
+
+    def close(self) -> None:
+        """Let the process end, and its workers with it."""
+        if self._forker is not None:
+            self._forker.close()
+            self._forker = None
+
+    def discard(self) -> None:
+        """Close it, and give the drop-in's text back."""
+        self.close()
+        if self._code >= 0:
+            os.close(self._code)
+            self._code = -1
+
+    # ---- pool.Source
+
+    def fork_worker(
+        self, method: str, limits: dict[str, int], descriptors: list[int], died: Callable[[int], None]
+    ) -> int:
+        """A worker for one of the module's methods; the template is started first where it has gone."""
+        command: dict[str, Any] = {"method": method, "limits": limits}
+        if self.threads:
+            forker = self._parent.forker()
+            command |= self._command
+            descriptors = [*descriptors, *self._code_fd()]
+        else:
+            if self._forker is None:
+                self.load(lambda _hello: None, lambda _how: None)
+            assert self._forker is not None
+            forker = self._forker
+
+        def ended(status: int) -> None:
+            self._workers.pop(tag, None)
+            self._retire_later()
+            died(status)
+
+        tag = forker.fork(command, descriptors, ended)
+        self._workers[tag] = forker
+        return tag
+
+    def kill_worker(self, tag: int) -> None:
+        """By the process that forked it."""
+        if forker := self._workers.get(tag):
+            forker.kill(tag)
+
+    def _gone(self) -> None:
+        self._forker = None
+
+    def _code_fd(self) -> list[int]:
+        return [self._code] if self._code >= 0 else []
+
+    def _retire_later(self) -> None:
+        if self._workers or self._forker is None:
+            return
+        if self._retire is not None:
+            self._retire.cancel()
+
+        def retire() -> None:
+            if not self._workers:
+                self.close()
+
+        self._retire = self._loop.after(_IDLE, retire)
+
+
+def _memory_file(text: bytes) -> int:
+    descriptor = os.memfd_create("tifftockd-dropin", os.MFD_CLOEXEC)
+    with os.fdopen(os.dup(descriptor), "wb") as file:
+        file.write(text)
+    return descriptor
