@@ -146,8 +146,9 @@ class Request:
 class HttpServer(_Listening):
     """Gives the answers one after another, the last one for ever; a bare number stands for its status."""
 
-    def __init__(self, *answers: Answer | int, tls: bool = False) -> None:
+    def __init__(self, *answers: Answer | int, tls: bool = False, port: int = 0) -> None:
         super().__init__()
+        self._port = port
         self.requests: list[Request] = []
         self.answers = [Answer(answer) if isinstance(answer, int) else answer for answer in answers or (200,)]
         self._tls = tls
@@ -161,7 +162,7 @@ class HttpServer(_Listening):
         class Handler(_HttpHandler):
             server_of_tests = owner
 
-        self._server = _TcpServer((HOST, 0), Handler, self._tls)
+        self._server = _TcpServer((HOST, self._port), Handler, self._tls)
         self.port: int = self._server.server_address[1]
         self.url = f"{'https' if self._tls else 'http'}://{HOST}:{self.port}"
         self._thread = threading.Thread(target=self._server.serve_forever, kwargs={"poll_interval": 0.01})

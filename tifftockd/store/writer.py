@@ -203,19 +203,21 @@ class Writer:
             except TifftockError as error:
                 request.error = error
             return
-        connection.exec_driver_sql("SAVEPOINT request")
+        # Through sqlite3 itself: SQLAlchemy would make of these two a third of a request's cost.
+        cursor = connection.connection.cursor()
+        cursor.execute("SAVEPOINT request")
         try:
             request.result = request.work(request.transaction)
         except DBAPIError:
             raise
         except Exception as error:
-            connection.exec_driver_sql("ROLLBACK TO request")
+            cursor.execute("ROLLBACK TO request")
             request.transaction.undone()
             if not isinstance(error, TifftockError):
                 journal.event("store-request-failed", journal.ERR, message=f"{type(error).__name__}: {error}")
                 error = StoreUnavailable(f"the store could not do that: {type(error).__name__}")
             request.error = error
-        connection.exec_driver_sql("RELEASE request")
+        cursor.execute("RELEASE request")
 
     def _failed(self, served: list[_Request[Any]], error: Exception) -> None:
         """The batch is lost: tell its writers, answer its readers from a transaction of their own."""
