@@ -1,4 +1,4 @@
-"""The built-in methods through the whole daemon, against real servers: what the other side got, and what is recorded."""
+"""The built-in methods through the whole daemon and real servers: what these got, and what is recorded."""
 
 import json
 import socket

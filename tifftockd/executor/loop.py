@@ -12,6 +12,9 @@ from collections.abc import Callable
 from tifftockd import clock, journal
 from tifftockd.threads import make_thread
 
+# What epoll_wait(2) takes ends at 24 days; in seconds.
+_LONGEST = 86_400.0
+
 
 class Timer:
     """A call at an instant of the monotonic clock; `cancel()` takes it back."""
@@ -99,7 +102,7 @@ class Loop:
             heapq.heappop(self._timers)
         if self._calls:
             return 0
-        return max(0.0, self._timers[0][0] - clock.monotonic()) if self._timers else None
+        return min(max(0.0, self._timers[0][0] - clock.monotonic()), _LONGEST) if self._timers else None
 
     def _guard(self, function: Callable[[], None]) -> None:
         try:

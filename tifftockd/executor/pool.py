@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import heapq
-import json
 import os
 import socket
 from collections.abc import Callable, Iterable
@@ -31,6 +30,8 @@ _IDLE = 60.0
 # Seconds between attempts to start workers that die before they are ready, and how often that is tried.
 _RESTART = 1.0
 _STARTS = 3
+# Seconds that the start of a worker may take, the import of its module included.
+_START = 12.0
 
 
 class Source(Protocol):
@@ -182,7 +183,7 @@ class Pool(PoolCallbacks):
                 "fire_at": claim.reminder.fire_at,
                 "latest": claim.reminder.latest,
             }
-            worker.begin(claim, json.dumps(job).encode() + b"\n")
+            worker.begin(claim, job)
         self._start_workers()
 
     def _take(self) -> Claim | None:
@@ -228,6 +229,13 @@ class Pool(PoolCallbacks):
         finally:
             theirs.close()
             os.close(printed)
+
+        def late() -> None:
+            if worker.starting and worker in self._workers:
+                self._failed_starts = _STARTS  # a second try would hang, too
+                worker.doom("")
+
+        self._loop.after(_START, late)
 
     def _died(self, worker: WorkerEnd, status: int) -> None:
         if worker not in self._workers:

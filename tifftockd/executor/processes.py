@@ -16,6 +16,8 @@ from tifftockd.executor.forker import Forker, pair, why
 from tifftockd.executor.loop import Loop, Timer
 from tifftockd.worker import kin
 
+# Seconds until a process that was to kill a worker is taken to be stopped or hung itself.
+_OBEY = 0.5
 # Seconds after its last worker until a template is let go.
 _IDLE = 60.0
 
@@ -35,9 +37,12 @@ class Parent:
         self._environ = environ
         self._process: subprocess.Popen[bytes] | None = None
         self._forker: Forker | None = None
+        self._closed = False
 
     def forker(self) -> Forker:
         """Where commands go."""
+        if self._closed:
+            raise RuntimeError("these handlers have been replaced")
         if self._forker is None:
             ours, theirs = pair(socket.SOCK_SEQPACKET)
             with theirs:
@@ -55,8 +60,19 @@ class Parent:
             self._forker = Forker(self._loop, ours, self._died)
         return self._forker
 
+    def kill_child(self, tag: int) -> None:
+        """Kill a template, or a worker without one, with all that it started."""
+        if self._forker is not None:
+            self._forker.kill(tag)
+
+    def kill(self) -> None:
+        """Kill it, with all that descends from it: it does not do what it is told."""
+        if self._process is not None:
+            kin.kill_tree(self._process.pid)
+
     def close(self) -> None:
         """Let it end, and wait for that."""
+        self._closed = True
         if self._forker is not None:
             self._forker.close()
             self._forker = None
@@ -107,7 +123,7 @@ class Template:
 
     def kill(self) -> None:
         """For an import without end."""
-        self._parent.forker().kill(self._tag)
+        self._parent.kill_child(self._tag)
 
     def close(self) -> None:
         """Let the process end, and its workers with it."""
@@ -149,9 +165,15 @@ class Template:
         return tag
 
     def kill_worker(self, tag: int) -> None:
-        """By the process that forked it."""
-        if forker := self._workers.get(tag):
-            forker.kill(tag)
+        """By the process that forked it; should that not obey, with that process, and at last with the parent."""
+        steps = [lambda: self._workers[tag].kill(tag), self.kill, self._parent.kill]
+
+        def kill() -> None:
+            if tag in self._workers and steps:
+                steps.pop(0)()
+                self._loop.after(_OBEY, kill)
+
+        kill()
 
     def _gone(self) -> None:
         self._forker = None

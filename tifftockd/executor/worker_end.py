@@ -72,6 +72,7 @@ class WorkerEnd:
         self._deadline = 0.0
         self._timer: Timer | None = None
         self._handed: Micros = 0
+        self._job = 0  # the number of the attempt, which the answer repeats
         self._doomed: str | None = None
         self._verdict = Verdict.BROKEN
         self.tag = 0
@@ -83,15 +84,16 @@ class WorkerEnd:
         loop.watch(stream.fileno(), self._stream_ready)
         loop.watch(output, lambda _events: self._drain_output(once=True))
 
-    def begin(self, claim: Claim, job: bytes) -> None:
+    def begin(self, claim: Claim, job: dict[str, Any]) -> None:
         """Hand an attempt over."""
         self.claim = claim
+        self._job += 1
         self._handed = clock.now()
         ahead = max(0, claim.reminder.fire_at - self._handed)
         self._deadline = clock.monotonic() + (ahead + self._timeout) / SECOND
         if self._timer is None:
             self._timer = self._loop.after((ahead + self._timeout) / SECOND, self._check_deadline)
-        self._unsent = job
+        self._unsent = json.dumps(job | {"job": self._job}).encode() + b"\n"
         self._send()
 
     def close(self) -> None:
@@ -168,6 +170,8 @@ class WorkerEnd:
             if self.starting:
                 self._pool.became_idle(self)
                 return
+            if answer["job"] != self._job:
+                return  # somebody that the handler has left behind answers for an attempt that has ended
             verdict = Verdict(answer["verdict"])
             started = answer["started"]
             if self.claim is None or verdict not in _ANSWERS or not isinstance(started, int | None):
@@ -185,6 +189,9 @@ class WorkerEnd:
         claim, self.claim = self.claim, None
         assert claim is not None
         finished = clock.now()
+        if started is not None:
+            # Whatever the worker says: neither before its time nor after now.
+            started = min(max(started, claim.reminder.fire_at), finished)
         if started is None and verdict in (Verdict.BROKEN, Verdict.INTERRUPTED):
             started = max(self._handed, claim.reminder.fire_at)
             if started > finished:  # it was still waiting for its instant

@@ -49,13 +49,15 @@ def _read(path: str) -> Dropin:
     try:
         # O_NONBLOCK: a FIFO of that name must not hold the daemon.
         descriptor = os.open(path, os.O_RDONLY | os.O_CLOEXEC | os.O_NONBLOCK)
-        with os.fdopen(descriptor, "rb") as file:
+        try:
             # What has been opened is checked, so that nobody can exchange it between check and use.
             status = os.fstat(descriptor)
             if not stat.S_ISREG(status.st_mode):
                 raise LoadError("it is not a file")
             _check(status, path)
-            text = file.read(_LARGEST + 1)
+            text = os.pread(descriptor, _LARGEST + 1, 0)
+        finally:
+            os.close(descriptor)
     except LoadError as error:
         return Dropin(path, refused=error.message)
     except OSError as error:

@@ -23,7 +23,7 @@ class Registry:
     def add(self, specs: Sequence[MethodSpec]) -> None:
         """A drop-in has been loaded. Its methods take the place of built-in ones of the same name."""
         with self._changed:
-            self._specs |= {spec.method: spec for spec in specs}
+            self._specs = self._specs | {spec.method: spec for spec in specs}
             self._changed.notify_all()
 
     def fail(self, file: str, reason: str) -> None:
@@ -40,7 +40,8 @@ class Registry:
     def become(self, other: Registry) -> None:
         """After a reload: all that the other one knows, at once."""
         with self._changed:
-            self._specs, self._failures, self._loading = other._specs, other._failures, other._loading
+            self._specs, self._failures = other._specs, dict(other._failures)
+            self._loading = other._loading
             self._changed.notify_all()
 
     @property
@@ -59,11 +60,13 @@ class Registry:
 
     def specs(self) -> list[MethodSpec]:
         """All methods, by name."""
-        return [self._specs[method] for method in sorted(self._specs)]
+        specs = self._specs  # it is never changed, only replaced
+        return [specs[method] for method in sorted(specs)]
 
     def failures(self) -> list[tuple[str, str]]:
         """Drop-ins that cannot be used, with the reason."""
-        return sorted(self._failures.items())
+        with self._changed:
+            return sorted(self._failures.items())
 
     def find(self, method: str, patience: float = 10.0) -> MethodSpec:
         """The method, if a reminder can be accepted for it.

@@ -95,7 +95,7 @@ def describe(cls: type[RemindProcess], source: str, env: Mapping[str, str]) -> M
     if pattern is not None:
         try:
             re.compile(pattern)
-        except re.error as error:
+        except (re.error, OverflowError, RecursionError) as error:
             raise LoadError(f"{cls.__name__}.to_pattern is not a regular expression: {error}") from None
     return MethodSpec(
         method=method,

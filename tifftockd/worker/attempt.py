@@ -5,14 +5,18 @@ from __future__ import annotations
 import gc
 import io
 import json
+import math
 import os
 import resource
+import signal
 import socket
 import sys
+import threading
 import time
 import traceback
 from contextlib import suppress
 from dataclasses import dataclass
+from datetime import timedelta
 from typing import Any, NoReturn
 
 from tifftockd import clock
@@ -26,6 +30,7 @@ from tifftockd.worker import kin
 _TOO_EARLY = 1 * SECOND
 # What is kept of an error's text, in characters.
 _ERROR_CHARACTERS = 2000
+_LIMITS = tuple(getattr(resource, name) for name in dir(resource) if name.startswith("RLIMIT_"))
 
 
 @dataclass(frozen=True, slots=True)
@@ -41,15 +46,21 @@ def run_worker(cls: type[RemindProcess], limits: Limits, socket_fd: int, output_
     stream = socket.socket(fileno=socket_fd)
     pid = os.getpid()
     _settle_in(limits, output_fd)
+    streams, clean = (sys.stdout, sys.stderr), _surroundings()
     stream.sendall(json.dumps({"pid": pid}).encode() + b"\n")
     with stream.makefile("rb") as lines:
         for count, line in enumerate(lines, start=1):
-            answer = _attempt(cls, json.loads(line))
+            job = json.loads(line)
+            answer = _attempt(cls, job)
             if os.getpid() != pid:
                 # A child of os.fork() in a handler has come back from remind(): its parent's answer is the one.
                 os._exit(0)
-            kin_left = _bury_children()
-            answer["last"] = answer.get("last", False) or kin_left or count >= limits.renew
+            for printed in (*streams, sys.stdout, sys.stderr) if hasattr(sys, "stdout") else streams:
+                with suppress(Exception):  # the handler may have closed it, or put anything there
+                    printed.flush()
+            # What one attempt has changed, the next must not find.
+            spoiled = _bury_children() or _surroundings() != clean
+            answer |= {"job": job["job"], "last": answer.get("last", False) or spoiled or count >= limits.renew}
             stream.sendall(json.dumps(answer).encode() + b"\n")
             if answer["last"]:
                 break
@@ -66,6 +77,7 @@ def _settle_in(limits: Limits, output_fd: int) -> None:
     # UTF-8 whatever the locale says; a handler may print anything.
     sys.stdin = io.TextIOWrapper(io.FileIO(0, closefd=False), "utf-8", "replace")
     sys.stdout, sys.stderr = (_printing_to(descriptor) for descriptor in (1, 2))
+    sys.__stdin__, sys.__stdout__, sys.__stderr__ = sys.stdin, sys.stdout, sys.stderr  # type: ignore[misc]
     resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
     resource.setrlimit(resource.RLIMIT_AS, (limits.memory, limits.memory))
     kin.adopt_orphans()
@@ -78,21 +90,41 @@ def _printing_to(descriptor: int) -> io.TextIOWrapper:
     return io.TextIOWrapper(raw, "utf-8", "backslashreplace", line_buffering=True)
 
 
+def _surroundings() -> object:
+    """What a handler can change for those after it, but for its own module: 20 us to look at."""
+    umask = os.umask(0o077)
+    os.umask(umask)
+    try:
+        standard = [(status.st_dev, status.st_ino) for status in map(os.fstat, (0, 1, 2))]
+        folder = os.getcwd()
+    except OSError:
+        return object()  # like nothing before
+    return (
+        umask,
+        standard,
+        folder,
+        getattr(sys, "stdout", None),
+        getattr(sys, "stderr", None),
+        getattr(sys.stdout, "closed", True) if hasattr(sys, "stdout") else True,
+        dict(os.environ),
+        threading.active_count(),
+        [signal.getitimer(timer) for timer in (signal.ITIMER_REAL, signal.ITIMER_VIRTUAL, signal.ITIMER_PROF)],
+        [signal.getsignal(number) for number in (signal.SIGTERM, signal.SIGINT, signal.SIGCHLD, signal.SIGALRM)],
+        [resource.getrlimit(limit) for limit in _LIMITS],
+    )
+
+
 def _attempt(cls: type[RemindProcess], job: dict[str, Any]) -> dict[str, Any]:
     due = job["fire_at"]
     # sleep(3) counts on a clock of its own: look at the wall clock again, and never begin before the instant.
     while (ahead := due - clock.now()) > 0:
         if ahead > _TOO_EARLY:
-            return {"verdict": Verdict.RETURNED, "started": None, "finished": clock.now()}
+            return {"verdict": Verdict.RETURNED, "started": None}
         time.sleep(ahead / SECOND)
     started = clock.now()
     if started > job["latest"]:
-        return {"verdict": Verdict.TOO_LATE, "started": None, "finished": started}
-    answer = _call(cls, job["reminder"])
-    for stream in (sys.stdout, sys.stderr):
-        with suppress(OSError, ValueError):  # the handler may have closed it
-            stream.flush()
-    return answer | {"started": started, "finished": clock.now()}
+        return {"verdict": Verdict.TOO_LATE, "started": None}
+    return _call(cls, job["reminder"]) | {"started": started}
 
 
 def _call(cls: type[RemindProcess], reminder: dict[str, Any]) -> dict[str, Any]:
@@ -101,9 +133,10 @@ def _call(cls: type[RemindProcess], reminder: dict[str, Any]) -> dict[str, Any]:
     except PermanentError as error:
         return {"verdict": Verdict.PERMANENT, "error": _named(error)}
     except TransientError as error:
-        return {"verdict": Verdict.TRANSIENT, "error": _named(error), "retry_after": error.retry_after}
+        return {"verdict": Verdict.TRANSIENT, "error": _named(error), "retry_after": _seconds(error)}
     except Exception as error:
-        traceback.print_exc()
+        with suppress(Exception):  # standard error may be closed
+            traceback.print_exc()
         # Memory that is exhausted once tends to stay so.
         return {"verdict": Verdict.BROKEN, "error": _named(error), "last": isinstance(error, MemoryError)}
     except BaseException as error:
@@ -120,6 +153,16 @@ def _named(error: BaseException) -> str:
     if isinstance(error, HandlerError) and text:
         return text[:_ERROR_CHARACTERS]  # a sentence of its own already
     return f"{type(error).__name__}: {text}"[:_ERROR_CHARACTERS].rstrip(": ")
+
+
+def _seconds(error: TransientError) -> float | None:
+    """How long it asks to wait; None for anything that is no number of seconds."""
+    wait: object = getattr(error, "retry_after", None)
+    try:
+        seconds = wait.total_seconds() if isinstance(wait, timedelta) else float(wait)  # type: ignore[arg-type]
+    except Exception:
+        return None
+    return seconds if math.isfinite(seconds) else None
 
 
 def _bury_children() -> bool:

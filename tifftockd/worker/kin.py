@@ -35,12 +35,16 @@ def die_with(parent: int) -> None:
 
 def children(pid: int) -> list[int]:
     """The living children of a process, zombies left out; empty when the process is gone."""
+    return [child for child in _listed(pid) if _lives(child)]
+
+
+def _listed(pid: int) -> list[int]:
     found: list[int] = []
     with suppress(OSError):
         for thread in os.listdir(f"/proc/{pid}/task"):
             with suppress(OSError), open(f"/proc/{pid}/task/{thread}/children", encoding="ascii") as listing:
                 found += [int(child) for child in listing.read().split()]
-    return [child for child in found if _lives(child)]
+    return found
 
 
 def _lives(pid: int) -> bool:
@@ -56,11 +60,13 @@ def kill_descendants(pid: int, spare: frozenset[int] = frozenset()) -> None:
     """Kill all that descends from a process, but for the trees of the children in `spare`.
 
     Each is stopped before its own children are looked up, so that it cannot fork meanwhile; then once more, until
-    nothing is found. The process itself should be stopped, or the caller.
+    nothing is found. The process itself should be stopped, or the caller: then the dead are buried, too.
     """
     end = clock.monotonic() + _CHASE
     while clock.monotonic() < end:
         doomed = [child for child in children(pid) if child not in spare]
+        if pid == os.getpid():
+            _bury(set(_listed(pid)) - spare - set(doomed))
         if not doomed:
             return
         for one in doomed:
@@ -70,6 +76,12 @@ def kill_descendants(pid: int, spare: frozenset[int] = frozenset()) -> None:
             _signal(one, signal.SIGKILL)
         # SIGKILL is on its way when kill(2) returns; give the processes a moment to become zombies.
         time.sleep(0.0005)
+
+
+def _bury(dead: set[int]) -> None:
+    for child in dead:
+        with suppress(ChildProcessError):
+            os.waitpid(child, os.WNOHANG)
 
 
 def kill_tree(pid: int) -> None:
