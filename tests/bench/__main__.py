@@ -23,7 +23,7 @@ QUESTIONS = {"creates": creates.ask, "lateness": lateness.ask, "memory": memory.
 
 def main():
     parser = argparse.ArgumentParser(prog="python tests/bench", description="Measure tifftockd beside its limits.")
-    parser.add_argument("--quick", action="store_true", help="less of everything, for a look: under 30 s")
+    parser.add_argument("--quick", action="store_true", help="less of everything: under 30 s where nothing else runs")
     parser.add_argument("questions", nargs="*", metavar="QUESTION", help=f"only these: {', '.join(QUESTIONS)}")
     arguments = parser.parse_args()
     for name in arguments.questions:

@@ -68,8 +68,8 @@ def use(pid):
 
 
 def settle(pid):
-    """Wait until nothing has woken up for a second."""
-    quiet = 1.0
+    """Wait until nothing has woken up for half a second."""
+    quiet = 0.5
     last, since = use(pid), time.monotonic()
 
     def is_quiet():
@@ -79,4 +79,4 @@ def settle(pid):
             last, since = now, time.monotonic()
         return time.monotonic() - since > quiet
 
-    wait_until(is_quiet, "a quiet second")
+    wait_until(is_quiet, "half a second without a wake-up")

@@ -31,6 +31,18 @@ def is_socket(fd):
     except OSError:
         return False
 
+def own_job():
+    """The number of this attempt, which an answer repeats: nothing in a process is out of a handler's reach."""
+    frame = sys._getframe()
+    while not isinstance(frame.f_locals.get("job"), dict):
+        frame = frame.f_back
+    return frame.f_locals["job"]["job"]
+
+def forge(**fields):
+    """Answer the daemon in the worker's name."""
+    answer = {"job": own_job(), "verdict": "delivered", "started": None} | fields
+    os.write(own_socket(), json.dumps(answer).encode() + b"\\n")
+
 class Run(RemindProcess):
     """The message is what it does."""
     timeout = "20s"
@@ -86,6 +98,19 @@ class NotAHandler:
     method = "nothing"
 """
 
+LATER = """
+from tifftockd import RemindProcess
+
+class Later(RemindProcess):
+    async def remind(self, message):
+        print("done")
+
+class Piecemeal(RemindProcess):
+    def remind(self, message):
+        print("done")
+        yield
+"""
+
 SETTINGS = {"RETRY_DELAY": "50ms", "HANDLER_OUTPUT": "2K", "HANDLER_MEMORY": "256M"}
 
 
@@ -117,6 +142,7 @@ def shared(tmp_path_factory, aged):
     daemon = Daemon(tmp_path_factory.mktemp("daemon"), SETTINGS).prepare()
     for name, text in (("run.py", RUN), ("note.py", NOTE), ("a.py", SLOW_TWIN), ("b.py", QUICK_TWIN)):
         daemon.dropin(name, text)
+    daemon.dropin("later.py", LATER)
     daemon.probes, stop = [], threading.Event()
 
     def probe():
@@ -321,65 +347,75 @@ def test_what_remind_returns_does_not_matter(shared):
 
 @pytest.mark.parametrize("method", ["run", "wary"])
 @pytest.mark.parametrize(
-    "junk",
+    "code",
     [
-        r"b'junk\n'",
-        r"b'junk'",
-        r"b'\xff\x00\n'",
-        r"b'\n'",
-        r"b'{}\n'",
-        r"b'[]\n'",
-        r"b'5\n'",
-        r"""b'"delivered"\n'""",
-        r"""b'{"verdict": "delivered"}\n'""",
-        r"""b'{"verdict": "interrupted", "started": null}\n'""",
-        r"""b'{"verdict": "splendid", "started": null}\n'""",
-        r"""b'{"verdict": ["delivered"], "started": null}\n'""",
-        r"""b'{"verdict": "delivered", "started": "now"}\n'""",
-        r"""b'{"verdict": "delivered", "started": 1.5}\n'""",
-        r"b'[' * 30_000 + b'\n'",
-        r"b'9' * 5000 + b'\n'",
-        r"b'x' * 200_000",
+        "os.write(own_socket(), b'junk\\n')",
+        "os.write(own_socket(), b'junk')",
+        "os.write(own_socket(), b'\\xff\\x00\\n')",
+        "os.write(own_socket(), b'\\n')",
+        "os.write(own_socket(), b'{}\\n')",
+        "os.write(own_socket(), b'[]\\n')",
+        "os.write(own_socket(), b'5\\n')",
+        "os.write(own_socket(), b'\"delivered\"\\n')",
+        "os.write(own_socket(), b'[' * 30_000 + b'\\n')",
+        "os.write(own_socket(), b'9' * 5000 + b'\\n')",
+        "socket.socket(fileno=os.dup(own_socket())).sendall(b'x' * 200_000)",
+        "forge(verdict='interrupted')",
+        "forge(verdict='splendid')",
+        "forge(verdict=['delivered'])",
+        "forge(started='now')",
+        "forge(started=1.5)",
+        "forge(); forge()",
     ],
 )
-def test_what_a_handler_writes_to_its_workers_socket_is_no_answer(shared, method, junk):
-    entry = attempt(shared, f"socket.socket(fileno=os.dup(own_socket())).sendall({junk})", method)
-    assert entry["outcome"] == {"run": "failed", "wary": "uncertain"}[method]
-    assert entry["error"].startswith("the handler wrote to its worker's own descriptor")
+def test_what_a_handler_writes_to_its_workers_socket_is_no_answer(shared, method, code):
+    entry = attempt(shared, code, method)
+    if "forge(); forge()" in code:  # the first of the two is as good as the worker's own
+        assert entry["outcome"] == "delivered"
+    else:
+        assert entry["outcome"] == {"run": "failed", "wary": "uncertain"}[method]
+        assert entry["error"].startswith("the handler wrote to its worker's own descriptor")
     assert works(shared, method)
 
 
-def test_a_forged_answer_with_an_instant_that_cannot_be_stored_stops_nothing_else(daemon):
-    daemon.dropin("run.py", RUN)
-    daemon.start()
-    try:
-        forged = f'{{"verdict": "delivered", "started": {2**63}}}\n'.encode()
-        begin(daemon, f"os.write(own_socket(), {forged!r}); time.sleep(0.1)")
-        after = daemon.remind()
-        wait_until(lambda: daemon.history(after), "the outcome of another reminder", patience=3)
-    except AssertionError:
-        daemon.kill()
-        raise
+@pytest.mark.parametrize("started", ["2**63", "-2**63 - 1", "10**30", "10**18", "-10**18"])
+def test_a_forged_instant_is_neither_before_its_time_nor_to_come(shared, single, started):
+    entry = attempt(shared, f"forge(started={started}); time.sleep(0.05)", single)
+    assert entry["outcome"] == "delivered"
+    assert entry["due"] <= entry["started"] <= entry["finished"]
+    assert shared.request("GET", "/history").status == 200
+    assert works(shared)
 
 
-def test_a_forged_answer_with_an_instant_that_cannot_be_shown_does_not_spoil_the_history(daemon):
-    daemon.dropin("run.py", RUN)
-    daemon.start()
-    forged = f'{{"verdict": "delivered", "started": {10**18}}}\n'.encode()
-    made = begin(daemon, f"os.write(own_socket(), {forged!r}); time.sleep(0.1)")
-    wait_until(lambda: daemon.state(made) != "firing", "its end")
-    after = daemon.remind()
-    wait_until(lambda: daemon.state(after) is None, "the end of another reminder")
-    assert daemon.request("GET", "/history").status == 200
+def test_an_answer_to_another_attempt_is_taken_for_none(shared, single):
+    entry = attempt(shared, "forge(job=own_job() - 1); forge(job=own_job() + 1); print('mine')", single)
+    assert (entry["outcome"], entry["output"]) == ("delivered", "mine\n")
+    assert works(shared, single)
 
 
-def test_an_answer_that_comes_late_is_not_taken_for_the_next_attempts(shared):
-    forged = b'{"verdict": "delivered", "started": null}\n'
-    first = begin(shared, f"os.write(own_socket(), {forged!r}); time.sleep(0.3)", "single")
-    shared.outcome(first)
+def test_an_answer_that_comes_late_is_not_taken_for_the_next_attempts(shared, single):
+    shared.outcome(begin(shared, "forge(); time.sleep(0.3)", single))
     # It waits for the worker, which is still busy with the first.
-    entry = attempt(shared, "raise PermanentError('never')", "single")
+    entry = attempt(shared, "raise PermanentError('never')", single)
     assert (entry["outcome"], entry["error"]) == ("failed", "never")
+
+
+@pytest.mark.parametrize(
+    "code", ["forge(verdict='transient', retry_after=10**400)", "forge(verdict='broken', error=10**400)"]
+)
+@pytest.mark.xfail(reason="_span() is outside of the try: its OverflowError leaves the attempt to its deadline")
+def test_a_forged_answer_that_cannot_be_read_ends_the_attempt_at_once(shared, code):
+    assert "deadline" not in attempt(shared, f"{code}; time.sleep(600)", "brief")["error"]
+
+
+@pytest.mark.xfail(reason="a worker may say of an attempt that it was never begun, also long after its instant")
+def test_a_handler_cannot_have_itself_run_again_uncounted(shared, single, tmp_path):
+    runs = tmp_path / "runs"
+    code = (
+        f"open({str(runs)!r}, 'a').write('x'); forge(verdict='returned') if os.path.getsize({str(runs)!r}) < 5 else 0"
+    )
+    attempt(shared, code, single)
+    assert runs.read_text() == "x"
 
 
 # ---- processes
@@ -485,13 +521,18 @@ def test_a_worker_that_somebody_stops_has_its_deadline_all_the_same(shared, tmp_
 def test_a_handler_that_stops_its_template_has_its_deadline_all_the_same(daemon):
     daemon.dropin("run.py", RUN)
     daemon.start()
-    try:
-        made = begin(daemon, "os.kill(os.getppid(), signal.SIGSTOP); time.sleep(600)", "brief")
-        wait_until(lambda: daemon.history(made), "its outcome", patience=3)
-        assert works(daemon, "brief")
-    except AssertionError:
-        daemon.kill()
-        raise
+    entry = attempt(daemon, "os.kill(os.getppid(), signal.SIGSTOP); time.sleep(600)", "brief")
+    assert (entry["outcome"], entry["error"]) == ("failed", "it passed its deadline of 300ms")
+    assert seconds(entry) < 2.3
+    assert works(daemon, "brief")
+    parent = "open(f'/proc/{os.getppid()}/stat').read().rpartition(')')[2].split()[1]"
+    entry = attempt(daemon, f"os.kill(int({parent}), signal.SIGSTOP); os.kill(os.getppid(), signal.SIGSTOP)", "brief")
+    assert entry["outcome"] == "delivered"
+    entry = attempt(daemon, "time.sleep(600)", "brief")
+    assert (entry["outcome"], entry["error"]) == ("failed", "it passed its deadline of 300ms")
+    assert seconds(entry) < 2.3
+    assert works(daemon, "brief")
+    assert daemon.outcome(daemon.remind())["outcome"] == "delivered"
 
 
 # ---- templates
@@ -615,6 +656,14 @@ def test_what_an_attempt_changes_does_not_undo_its_delivery_nor_reach_other_meth
         "sys.stdout = None",
         "sys.stdout = type('Tee', (), {'write': lambda self, text: None})()",
         "del sys.stdout",
+        *(
+            pytest.param(code, marks=pytest.mark.xfail(reason="_surroundings() raises, and the worker dies of it"))
+            for code in (
+                "os.environ = None",
+                "sys.stdout = type('Odd', (), {'write': print, 'closed': property(lambda self: 1 / 0)})()",
+                "sys.stdout = type('Odd', (), {'write': print, '__eq__': lambda self, other: 1 / 0})()",
+            )
+        ),
     ],
 )
 def test_an_attempt_that_exchanges_its_standard_output_is_delivered(shared, code):
@@ -638,6 +687,18 @@ def test_an_error_is_told_also_when_standard_error_is_closed(shared):
         "os.chdir('/')",
         "os.umask(0)",
         "resource.setrlimit(resource.RLIMIT_NOFILE, (3, 3))",
+        *(
+            pytest.param(code, marks=pytest.mark.xfail(reason="_surroundings() does not look at it"))
+            for code in (
+                "signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGUSR1})",
+                "signal.signal(signal.SIGUSR1, signal.SIG_IGN)",
+                "locale.setlocale(locale.LC_ALL, 'C.UTF-8')",
+                "socket.setdefaulttimeout(0.001)",
+                "sys.path.insert(0, '/nowhere')",
+                "os.nice(1)",
+                "self.__class__.kept = [open('/dev/null') for _ in range(200)]",
+            )
+        ),
     ],
 )
 def test_what_an_attempt_changes_does_not_reach_the_next_one(shared, single, code):
@@ -650,11 +711,14 @@ def test_what_an_attempt_changes_does_not_reach_the_next_one(shared, single, cod
         open('/dev/null').close()
         os.write(2, b'error\\n')
         print(os.getcwd(), umask(), os.environ['PATH'] != '/nowhere')
+        print(signal.pthread_sigmask(signal.SIG_BLOCK, ()), signal.getsignal(signal.SIGUSR1) == signal.SIG_DFL)
+        print(locale.setlocale(locale.LC_ALL) != 'C.UTF-8', socket.getdefaulttimeout(), '/nowhere' in sys.path)
+        print(os.nice(0), len(os.listdir('/proc/self/fd')) < 200)
         """,
         single,
     )
     assert (entry["outcome"], entry["error"]) == ("delivered", None)
-    assert entry["output"] == f"error\n{shared.folder} 0o77 True\n"
+    assert entry["output"] == f"error\n{shared.folder} 0o77 True\nset() True\nTrue None False\n0 True\n"
 
 
 # ---- the daemon's own API
@@ -703,11 +767,40 @@ def test_several_classes_in_one_file_are_several_methods(shared):
     assert attempt(shared, "x", "lonely")["output"] == "no twin\n"
 
 
+@pytest.mark.parametrize("method", ["later", "piecemeal"])
+@pytest.mark.xfail(reason="a coroutine or a generator is made and never run, and the attempt is `delivered`")
+def test_a_remind_that_would_only_make_a_coroutine_or_a_generator_delivers_nothing_silently(shared, method):
+    if method in {one["method"] for one in shared.get("/handlers")["methods"]}:
+        entry = attempt(shared, "x", method)
+        assert (entry["outcome"], entry["output"]) != ("delivered", None)
+        assert entry["outcome"] == "failed" or "done" in entry["output"]
+
+
+@pytest.mark.xfail(reason="the daemon matches `to_pattern` itself, and re holds the GIL")
+def test_a_pattern_without_end_does_not_hold_up_the_daemon(daemon):
+    daemon.dropin("slow.py", NOTE.replace('"note"', '"slow"\n    to_pattern = "(a+)+b"'))
+    daemon.start()
+    body = {"in": 0, "message": "x", "method": "slow", "to": "a" * 26}
+    asking = threading.Thread(target=lambda: daemon.request("POST", "/remind", body), daemon=True)
+    asking.start()
+    try:
+        time.sleep(0.1)
+        started = time.monotonic()
+        assert daemon.get("/health")["status"] == "ok"
+        assert time.monotonic() - started < 1
+    except AssertionError:
+        daemon.kill()
+        raise
+    finally:
+        asking.join(0.1)
+
+
 def test_of_two_files_with_one_method_the_first_by_name_has_it_though_it_loads_later(shared):
     assert attempt(shared, "x", "twin")["output"] == "the first by name\n"
-    [failure] = shared.get("/handlers")["failures"]
     first, second = (str(shared.handlers_dir / name) for name in ("a.py", "b.py"))
-    assert failure == {"file": second, "error": f"method twin is already defined by {first}"}
+    failures = {failure["file"]: failure["error"] for failure in shared.get("/handlers")["failures"]}
+    assert failures[second] == f"method twin is already defined by {first}"
+    assert first not in failures
     log = shared.log_text()
     assert log.index(f"dropin-loaded file={second}") < log.index(f"dropin-loaded file={first}"), "as the test meant it"
 
@@ -799,4 +892,4 @@ def test_nothing_is_left_running_and_no_descriptor_open(shared):
 
 def test_no_zombies_are_left(shared):
     shared.reload()
-    wait_until(lambda: not zombies(shared), "the burial of all that have died", patience=2)
+    wait_until(lambda: not zombies(shared), "the burial of all that have died")

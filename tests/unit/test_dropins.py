@@ -233,6 +233,19 @@ def test_only_root_and_the_daemons_user_are_trusted(mode):
             _check(status(mode, stranger), "/etc/the lamp.py")
 
 
+def test_a_daemon_that_is_not_root_trusts_roots_files_and_its_own():
+    if IS_ROOT:  # who alone can be somebody else for a moment
+        os.seteuid(STRANGER)
+    try:
+        for trusted in (0, os.geteuid()):
+            _check(status(uid=trusted), "/etc/lamp.py")
+        with pytest.raises(LoadError):
+            _check(status(uid=os.geteuid() + 1), "/etc/lamp.py")
+    finally:
+        if IS_ROOT:
+            os.seteuid(0)
+
+
 def test_a_strangers_file_is_refused(folder):
     file = write(folder, "lamp.py")
     if IS_ROOT:  # who alone can give files away

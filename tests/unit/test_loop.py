@@ -18,7 +18,9 @@ def loop():
     made = Loop("test")
     made.start()
     yield made
-    made.stop()
+    # In a thread of its own: a loop that does not end must not hold the tests.
+    threading.Thread(target=made.stop, daemon=True).start()
+    made._thread.join(PATIENCE)
     assert not made._thread.is_alive()
 
 
@@ -344,11 +346,14 @@ def switches(loop):
         return sum(int(line.split()[1]) for line in status if "ctxt_switches" in line)
 
 
-def test_a_loop_with_nothing_to_do_sleeps(loop, ends):
+@pytest.mark.parametrize("timers", ["none", "far", "cancelled"])
+def test_a_loop_with_nothing_to_do_sleeps(loop, ends, timers):
     ours, _ = ends
     inside(loop, lambda: loop.watch(ours.fileno(), lambda _events: None))
-    inside(loop, lambda: loop.after(PATIENCE, lambda: None))
-    inside(loop, lambda: loop.after(0.05, lambda: None).cancel())
+    if timers == "far":
+        inside(loop, lambda: loop.after(PATIENCE, lambda: None))
+    if timers == "cancelled":
+        inside(loop, lambda: [loop.after(n / 20, lambda: None).cancel() for n in range(200)])
 
     def sleeps():
         before = switches(loop)

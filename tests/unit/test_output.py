@@ -101,6 +101,11 @@ def test_utf8_that_fits_is_kept_as_it_is(text):
     assert taken(len(data) + 1, *(data[n : n + 1] for n in range(len(data)))) == expected
 
 
+def test_bytes_that_are_no_text_are_shown_as_such():
+    assert taken(100, b"a\xffb\xc3") == "a\ufffdb\ufffd"
+    assert taken(2, "€€".encode()) == "\ufffd\n[4 bytes left out]\n\ufffd"
+
+
 def test_a_flood_costs_no_more_memory_than_is_kept():
     output = Output(1000)
     for _ in range(1000):

@@ -176,6 +176,25 @@ def test_a_size_that_is_none_is_named(name, written):
         spec(**{name: written})
 
 
+@pytest.mark.parametrize(
+    ("name", "beyond", "least", "most"),
+    [
+        ("memory", "1K", 64 << 20, 16 << 40),
+        ("memory", "17T", 64 << 20, 16 << 40),
+        ("output", "1T", 0, 1 << 20),
+        ("timeout", "31d", 1, 30 * 86_400 * SECOND),
+    ],
+)
+@pytest.mark.xfail(reason="the bounds that the settings have do not hold for a class")
+def test_a_class_may_not_go_beyond_what_the_setting_may_be(name, beyond, least, most):
+    try:
+        value = getattr(spec(**{name: beyond}), name)
+    except LoadError as refused:
+        assert f"Lamp.{name}" in str(refused)  # noqa: PT017 refused, or held within
+    else:
+        assert least <= value <= most
+
+
 @pytest.mark.parametrize("name", ["concurrency", "renew"])
 @pytest.mark.parametrize("count", [1, 7, 1024])
 def test_a_count_is_a_whole_number(name, count):

@@ -141,7 +141,7 @@ class Server:
         """Seconds until there is something to look at by itself; None: not before somebody calls."""
         if self._stop_by is not None:
             return max(0.0, min(SWEEP, self._stop_by - clock.monotonic()))
-        return SWEEP if self._channels() else None
+        return SWEEP if any(server.active_channels for server in self._servers) else None
 
     def _channels(self) -> list[Channel]:
         return list(itertools.chain.from_iterable(server.active_channels.values() for server in self._servers))

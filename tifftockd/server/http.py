@@ -163,7 +163,7 @@ class Channel(HTTPChannel):  # type: ignore[misc]
         self._request_began: float | None = None
         self._sent = 0  # bytes since _output_began
         self._patience = PATIENCE  # for the next request to begin
-        self._lingering = False
+        self._lingering = self._writing = False
         super().__init__(server, sock, addr, adj, map)
 
     def is_overdue(self, now: float) -> bool:
@@ -192,7 +192,9 @@ class Channel(HTTPChannel):  # type: ignore[misc]
 
     def writable(self) -> bool:
         """Whether there is something to send, or to end."""
-        return not self._lingering and bool(super().writable())
+        if self._lingering or (self._writing and self.total_outbufs_len < self.adj.outbuf_high_watermark):
+            return False
+        return bool(super().writable())
 
     def handle_read(self) -> None:
         """Take in what has arrived."""
@@ -235,7 +237,15 @@ class Channel(HTTPChannel):  # type: ignore[misc]
         if not self.total_outbufs_len:
             self._begin_output(now)
         self._idle_since, self._patience = now, KEEP_ALIVE
-        queued: int = super().write_soon(data)
+        # While a thread sends, the loop would spin: the channel has something to send, and its lock is taken. What is
+        # left afterwards is the loop's. (Above the watermark the thread waits for the loop.)
+        self._writing = True
+        try:
+            queued: int = super().write_soon(data)
+        finally:
+            self._writing = False
+        if self.total_outbufs_len:
+            self.server.pull_trigger()
         return queued
 
     def _begin_output(self, now: float) -> None:

@@ -89,7 +89,8 @@ class Store:
     def page(self, query: ReminderQuery) -> ReminderPage:
         """What fits among the next PIECE rows."""
         due, id_ = query.after or (-(2**63), 0)
-        parameters = {"due": due, "id": id_, "before": query.due_before, "limit": PIECE}
+        before = 2**63 - 1 if query.due_before is None else query.due_before
+        parameters = {"due": due, "id": id_, "before": before, "limit": PIECE}
 
         def page(tx: Transaction) -> ReminderPage:
             places = tx.execute(sql.page(query.states), parameters).all()

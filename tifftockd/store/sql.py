@@ -35,7 +35,7 @@ UPDATE = text(
 # A list: the rows of each state in the order of its index, merged.
 _PAGE_OF_STATE = (
     "SELECT * FROM (SELECT due, id FROM reminder WHERE state = '{state}' AND (due, id) > (:due, :id)"
-    " AND (:before IS NULL OR due < :before) ORDER BY due, id LIMIT :limit)"
+    " AND due < :before ORDER BY due, id LIMIT :limit)"
 )
 
 
@@ -57,24 +57,28 @@ INSERT_HISTORY = text(
     " :started, :finished, :outcome, :error, :output)"
 )
 DUE = text(
-    "SELECT fire_at, id FROM reminder WHERE state = 'pending' AND method = :method"
+    "SELECT fire_at, id FROM reminder INDEXED BY reminder_next WHERE state = 'pending' AND method = :method"
     " AND fire_at BETWEEN :start AND :until ORDER BY fire_at, id LIMIT :limit"
 )
 CLAIM = text(
     "UPDATE reminder SET state = 'firing', attempts = attempts + 1, claimed = :now, repeatable = :repeatable"
     " WHERE id = :id"
 )
-EXPIRED = text("SELECT id FROM reminder WHERE state = 'pending' AND latest < :now ORDER BY latest LIMIT :limit")
-NEXT_LATEST = text("SELECT min(latest) FROM reminder WHERE state = 'pending'")
+# INDEXED BY: without statistics SQLite prefers the index that begins with `state`, and reads all that is pending.
+EXPIRED = text(
+    "SELECT id FROM reminder INDEXED BY reminder_latest WHERE state = 'pending' AND latest < :now"
+    " ORDER BY latest LIMIT :limit"
+)
+NEXT_LATEST = text("SELECT min(latest) FROM reminder INDEXED BY reminder_latest WHERE state = 'pending'")
 FIRING = text("SELECT id, claimed, repeatable FROM reminder WHERE state = 'firing' ORDER BY fire_at, id")
 # A loose index scan: one probe of reminder_next a method, however many reminders there are.
 UPCOMING = text(
     "WITH RECURSIVE step (method) AS ("
-    " SELECT min(method) FROM reminder WHERE state = 'pending'"
-    " UNION ALL SELECT (SELECT min(method) FROM reminder WHERE state = 'pending' AND method > step.method)"
-    " FROM step WHERE step.method IS NOT NULL)"
-    " SELECT method, (SELECT min(fire_at) FROM reminder WHERE state = 'pending' AND method = step.method) AS fire_at"
-    " FROM step WHERE method IS NOT NULL"
+    " SELECT min(method) FROM reminder INDEXED BY reminder_next WHERE state = 'pending'"
+    " UNION ALL SELECT (SELECT min(method) FROM reminder INDEXED BY reminder_next"
+    " WHERE state = 'pending' AND method > step.method) FROM step WHERE step.method IS NOT NULL)"
+    " SELECT method, (SELECT min(fire_at) FROM reminder INDEXED BY reminder_next"
+    " WHERE state = 'pending' AND method = step.method) AS fire_at FROM step WHERE method IS NOT NULL"
 )
 COUNTS = text("SELECT name, n FROM tally WHERE name <> 'probe'")
 # What a row that cannot be read still gives: its columns as they are, its texts as bytes where they are no UTF-8.

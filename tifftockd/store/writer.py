@@ -9,8 +9,9 @@ from __future__ import annotations
 
 import threading
 from collections import deque
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from concurrent.futures import Future
+from contextlib import contextmanager
 from typing import Any, Generic, TypeVar
 
 import dataset
@@ -136,8 +137,8 @@ class Writer:
     def _run(self, prepare: Callable[[Connection], None], opened: Future[None]) -> None:
         try:
             self._database = _connect(self._url)
-            with self._database.executable.begin():
-                prepare(self._database.executable)
+            with self._transaction() as connection:
+                prepare(connection)
         except Exception as error:
             self._dispose()
             opened.set_exception(error)
@@ -177,8 +178,7 @@ class Writer:
         served: list[_Request[Any]] = []
         end = clock.monotonic() + _BATCH
         try:
-            connection = self._connection()
-            with connection.begin():
+            with self._transaction() as connection:
                 changes = _changes(connection)
                 while (request := self._next()) is not None:
                     served.append(request)
@@ -239,8 +239,7 @@ class Writer:
         """A reader that shared its batch with writers that failed, or found the connection broken."""
         for last in (False, True):
             try:
-                connection = self._connection()
-                with connection.begin():
+                with self._transaction() as connection:
                     self._serve(request, connection)
             except Exception as error:
                 # Only now: to open a database anew takes writes of its own, which a full disk refuses.
@@ -254,6 +253,15 @@ class Writer:
     def _recovered(self) -> None:
         self.fault = None
         journal.event("store-recovered")
+
+    @contextmanager
+    def _transaction(self) -> Iterator[Connection]:
+        connection = self._connection()
+        with connection.begin():
+            # By sqlite3 itself, as an event of SQLAlchemy's would cost every statement something. With the write
+            # lock from the beginning: one that is upgraded later fails at once when somebody else has written.
+            connection.connection.cursor().execute("BEGIN IMMEDIATE")
+            yield connection
 
     def _connection(self) -> Connection:
         assert self._database is not None
@@ -300,13 +308,11 @@ def _connect(url: str) -> dataset.Database:
     )
     assert database.engine is not None
     event.listen(database.engine, "connect", _set_up)
-    event.listen(database.engine, "begin", _begin_immediate)
     return database
 
 
 def _set_up(connection: Any, _record: Any) -> None:
-    # sqlite3's own transaction control begins late and commits by itself: leave it to SQLAlchemy, and begin with
-    # the write lock, since a lock that is upgraded later fails at once when somebody else has written meanwhile.
+    # sqlite3's own transaction control begins late and commits by itself.
     connection.isolation_level = None
     # For a backup or a person's sqlite3 shell that holds a lock for a moment.
     connection.execute("PRAGMA busy_timeout = 5000")
@@ -318,7 +324,5 @@ def _set_up(connection: Any, _record: Any) -> None:
     # FULL syncs the log at each commit. NORMAL lost acknowledged rows in 3 of 10 power cuts.
     connection.execute("PRAGMA synchronous = FULL")
     connection.execute("PRAGMA foreign_keys = ON")
-
-
-def _begin_immediate(connection: Connection) -> None:
-    connection.exec_driver_sql("BEGIN IMMEDIATE")
+    # Four times the usual log, 16 MB: whoever commits when it is full copies it into the database, and waits for that.
+    connection.execute("PRAGMA wal_autocheckpoint = 4000")
