@@ -21,6 +21,9 @@ from tifftockd.when.echo import shown
 
 __all__ = [
     "KEY_ADVICE",
+    "LONGEST_TIMEOUT",
+    "MEMORY",
+    "OUTPUT",
     "SETTINGS",
     "Address",
     "Config",
@@ -38,6 +41,12 @@ _SECRET = ("KEY", "TOKEN", "PASSWORD", "SECRET")
 # What systemd meant for the daemon alone; a worker that saw it would be taken for the daemon, or keep its sockets.
 _DAEMONS_OWN = ("NOTIFY_SOCKET", "CREDENTIALS_DIRECTORY")
 _DAEMONS_OWN_PREFIXES = ("LISTEN_", "WATCHDOG_")
+
+
+# The bounds of what a handler's class may set, too.
+LONGEST_TIMEOUT = "30d"
+MEMORY = ("64M", "16T")
+OUTPUT = ("0", "1M")
 
 
 @dataclass(frozen=True, slots=True)
@@ -65,7 +74,7 @@ SETTINGS = (
     Setting("RETRIES", "retries", values.number(0, 1000), "5"),
     Setting("RETRY_DELAY", "retry_delay", values.span("30d"), "30s"),
     # More than a slow mail server takes, less than a person waits.
-    Setting("HANDLER_TIMEOUT", "handler_timeout", values.span("30d"), "60s"),
+    Setting("HANDLER_TIMEOUT", "handler_timeout", values.span(LONGEST_TIMEOUT), "60s"),
     # Handlers wait for the network most of the time; each attempt at once costs a process.
     Setting("HANDLER_CONCURRENCY", "handler_concurrency", values.number(1, 1024), "4"),
     # A day's backlog is gone in a minute, and no receiver is run down.
@@ -74,9 +83,9 @@ SETTINGS = (
     Setting("HISTORY_DAYS", "history_days", values.number(1, 36_500), "30"),
     Setting("HISTORY_MAX", "history_max", values.number(1, 1_000_000_000), "1000000"),
     # Many times what Python maps with requests or twilio; a leak ends with one attempt.
-    Setting("HANDLER_MEMORY", "handler_memory", values.size("64M", "16T"), "512M"),
+    Setting("HANDLER_MEMORY", "handler_memory", values.size(*MEMORY), "512M"),
     # The end of a traceback.
-    Setting("HANDLER_OUTPUT", "handler_output", values.size("0", "1M"), "8K"),
+    Setting("HANDLER_OUTPUT", "handler_output", values.size(*OUTPUT), "8K"),
     # A slow leak is cut off long before HANDLER_MEMORY, and a new worker costs a few milliseconds.
     Setting("HANDLER_RENEW", "handler_renew", values.number(1, 1_000_000_000), "1000"),
     # As everywhere in Unix: unset is the system's, empty is UTC.

@@ -41,6 +41,10 @@ class Forker:
         """Kill a child with all that it started; `died` follows."""
         self._send({"kill": tag}, [])
 
+    def resume(self, tag: int) -> None:
+        """Let a child go on that somebody has stopped."""
+        self._send({"resume": tag}, [])
+
     def close(self) -> None:
         """Let the process end, and all that descends from it."""
         if self.open:

@@ -13,7 +13,7 @@ from tifftockd.executor.processes import Parent, Template
 from tifftockd.handlers import builtin
 from tifftockd.handlers.dropins import Dropin, find_dropins
 from tifftockd.handlers.registry import Registry
-from tifftockd.handlers.spec import MethodSpec
+from tifftockd.handlers.spec import BUILT_IN, MethodSpec
 
 # How long a drop-in may take to be imported, in seconds.
 _LOAD = 10.0
@@ -53,7 +53,7 @@ class Generation:
         self._loaded = loaded
         for spec in self.registry.specs():
             module = builtin.MODULES[spec.method]
-            self._use(spec, self._add(Template(self._loop, self._parent, builtin.SOURCE, module)))
+            self._use(spec, self._add(Template(self._loop, self._parent, BUILT_IN, module)))
         dropins = find_dropins(self.config.handlers_dir)
         self._loading = {dropin.path for dropin in dropins}
         for dropin in dropins:

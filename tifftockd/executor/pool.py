@@ -31,7 +31,7 @@ _IDLE = 60.0
 _RESTART = 1.0
 _STARTS = 3
 # Seconds that the start of a worker may take, the import of its module included.
-_START = 12.0
+_START = 10.0
 
 
 class Source(Protocol):

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import signal
 import socket
 import subprocess
 import sys
@@ -16,8 +17,6 @@ from tifftockd.executor.forker import Forker, pair, why
 from tifftockd.executor.loop import Loop, Timer
 from tifftockd.worker import kin
 
-# Seconds until a process that was to kill a worker is taken to be stopped or hung itself.
-_OBEY = 0.5
 # Seconds after its last worker until a template is let go.
 _IDLE = 60.0
 
@@ -65,10 +64,15 @@ class Parent:
         if self._forker is not None:
             self._forker.kill(tag)
 
-    def kill(self) -> None:
-        """Kill it, with all that descends from it: it does not do what it is told."""
+    def resume(self) -> None:
+        """Let it go on, in case that somebody has stopped it."""
         if self._process is not None:
-            kin.kill_tree(self._process.pid)
+            self._process.send_signal(signal.SIGCONT)
+
+    def resume_child(self, tag: int) -> None:
+        """Let a template go on, likewise."""
+        if self._forker is not None:
+            self._forker.resume(tag)
 
     def close(self) -> None:
         """Let it end, and wait for that."""
@@ -165,15 +169,24 @@ class Template:
         return tag
 
     def kill_worker(self, tag: int) -> None:
-        """By the process that forked it; should that not obey, with that process, and at last with the parent."""
-        steps = [lambda: self._workers[tag].kill(tag), self.kill, self._parent.kill]
+        """By the process that forked it. Has a handler stopped that, it is resumed; does it hang, it is killed."""
+        steps: list[tuple[float, Callable[[], None]]] = [
+            (0.5, lambda: self._workers[tag].kill(tag)),
+            (1.5, self._resume),
+            (0.0, self.kill),
+        ]
 
         def kill() -> None:
             if tag in self._workers and steps:
-                steps.pop(0)()
-                self._loop.after(_OBEY, kill)
+                seconds, step = steps.pop(0)
+                step()
+                self._loop.after(seconds, kill)
 
         kill()
+
+    def _resume(self) -> None:
+        self._parent.resume()
+        self._parent.resume_child(self._tag)
 
     def _gone(self) -> None:
         self._forker = None

@@ -178,12 +178,20 @@ class WorkerEnd:
                 raise ValueError("not an answer")
             error, wait = answer.get("error"), answer.get("retry_after")
             self._drain_output()
-            last = bool(answer.get("last"))
-        except (ValueError, KeyError, TypeError, RecursionError):
+            wait, last = _span(wait), bool(answer.get("last"))
+            if not self._may_be(verdict, self.claim):
+                raise ValueError("it was not so")
+        except (ValueError, KeyError, TypeError, RecursionError, OverflowError):
             self.doom("the handler wrote to its worker's own descriptor")
             return
-        self._end(verdict, error if error is None else clean(str(error)), started, _span(wait))
+        self._end(verdict, error if error is None else clean(str(error)), started, wait)
         self._pool.became_idle(self, last=last)
+
+    def _may_be(self, verdict: Verdict, claim: Claim) -> bool:
+        """Whether an attempt can not have been begun: a handler could say so to be run again, uncounted."""
+        if verdict is Verdict.RETURNED:
+            return clock.now() < claim.reminder.fire_at
+        return verdict is not Verdict.TOO_LATE or clock.now() > claim.reminder.latest
 
     def _end(self, verdict: Verdict, error: str | None, started: Micros | None, retry_after: Micros | None) -> None:
         claim, self.claim = self.claim, None

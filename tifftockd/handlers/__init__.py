@@ -30,9 +30,9 @@ class RemindProcess(ABC):
     options: Any = None
     # Whether a reminder must name its `to`.
     needs_to: ClassVar[bool] = False
-    # A regular expression (all of `to` must match) and what to tell the user who does not meet it.
-    to_pattern: ClassVar[str | None] = None
-    to_hint: ClassVar[str | None] = None
+    # Of a built-in method: a regular expression (all of `to` must match), and what to tell who does not meet it.
+    _to_pattern: ClassVar[str | None] = None
+    _to_hint: ClassVar[str | None] = None
     # Names of settings without which the method is unavailable.
     settings: ClassVar[tuple[str, ...]] = ()
     # A worker's memory ("512M"), how much of an attempt's output is kept ("8K"), attempts until it is renewed;

@@ -31,8 +31,8 @@ class Api(RemindProcess):
         "body": object,
         "query": dict,
     }
-    to_pattern: ClassVar[str | None] = outbound.HTTP_URL
-    to_hint: ClassVar[str | None] = "it must be an http:// or https:// URL"
+    _to_pattern: ClassVar[str | None] = outbound.HTTP_URL
+    _to_hint: ClassVar[str | None] = "it must be an http:// or https:// URL"
 
     @classmethod
     def prepare(cls) -> None:

@@ -6,9 +6,8 @@ import importlib
 from collections.abc import Mapping
 
 from tifftockd.handlers import RemindProcess
-from tifftockd.handlers.spec import MethodSpec, describe
+from tifftockd.handlers.spec import BUILT_IN, MethodSpec, describe
 
-SOURCE = "built-in"
 MODULES = {
     "api": "tifftockd.handlers.api",
     "email": "tifftockd.handlers.email",
@@ -19,7 +18,7 @@ MODULES = {
 
 def builtin_specs(env: Mapping[str, str]) -> list[MethodSpec]:
     """What the built-in classes declare, with these settings."""
-    return [describe(_class(module), SOURCE, env) for module in MODULES.values()]
+    return [describe(_class(module), BUILT_IN, env) for module in MODULES.values()]
 
 
 def _class(module: str) -> type[RemindProcess]:

@@ -40,8 +40,8 @@ class Email(RemindProcess):
 
     method = "email"
     options: Any = {"subject": str}  # noqa: RUF012  an instance's are the reminder's
-    to_pattern: ClassVar[str | None] = rf"{_ADDRESS}(?: *, *{_ADDRESS})*"
-    to_hint: ClassVar[str | None] = "it must be an address like ann@example.org, or several separated by commas"
+    _to_pattern: ClassVar[str | None] = rf"{_ADDRESS}(?: *, *{_ADDRESS})*"
+    _to_hint: ClassVar[str | None] = "it must be an address like ann@example.org, or several separated by commas"
 
     @classmethod
     def prepare(cls) -> None:

@@ -9,11 +9,13 @@ from datetime import timedelta
 from typing import Any
 
 from tifftockd.clock import Micros
-from tifftockd.config import parse_size
+from tifftockd.config import LONGEST_TIMEOUT, MEMORY, OUTPUT, parse_size
 from tifftockd.errors import InvalidInput, InvalidTime, LoadError
 from tifftockd.handlers import RemindProcess
 from tifftockd.when import parse_span
 
+# The source of a method that is no drop-in's.
+BUILT_IN = "built-in"
 NAME = re.compile(r"[a-z][a-z0-9_-]{0,63}")
 
 # JSON's types by the names that /handlers shows.
@@ -91,24 +93,25 @@ def method_name(cls: type[RemindProcess]) -> str:
 def describe(cls: type[RemindProcess], source: str, env: Mapping[str, str]) -> MethodSpec:
     """Read what a class declares. LoadError names the attribute that is wrong and what would be right."""
     method = method_name(cls)
-    pattern = _text(cls, "to_pattern")
+    # The daemon itself matches it, and a pattern without end would hold it up: only built-in ones are trusted.
+    pattern = _text(cls, "_to_pattern") if source == BUILT_IN else None
     if pattern is not None:
         try:
             re.compile(pattern)
         except (re.error, OverflowError, RecursionError) as error:
-            raise LoadError(f"{cls.__name__}.to_pattern is not a regular expression: {error}") from None
+            raise LoadError(f"{cls.__name__}._to_pattern is not a regular expression: {error}") from None
     return MethodSpec(
         method=method,
         source=source,
         options=_options(cls),
         needs_to=bool(cls.requires_to(env)),
         to_pattern=pattern,
-        to_hint=_text(cls, "to_hint"),
+        to_hint=_text(cls, "_to_hint"),
         timeout=_span(cls, "timeout"),
         concurrency=_count(cls, "concurrency", 1024),
         repeatable=bool(cls.repeatable),
-        memory=_size(cls, "memory"),
-        output=_size(cls, "output"),
+        memory=_size(cls, "memory", *MEMORY),
+        output=_size(cls, "output", *OUTPUT),
         renew=_count(cls, "renew", 1_000_000_000),
         missing=cls.missing(env),
     )
@@ -150,17 +153,22 @@ def _span(cls: type[RemindProcess], name: str) -> Micros | None:
         raise LoadError(f"{cls.__name__}.{name}: {error}") from None
     if span <= 0:
         raise LoadError(f"{cls.__name__}.{name} must be longer than nothing, like '60s'")
+    if span > parse_span(LONGEST_TIMEOUT) // timedelta(microseconds=1):
+        raise LoadError(f"{cls.__name__}.{name} must be at most {LONGEST_TIMEOUT}")
     return span
 
 
-def _size(cls: type[RemindProcess], name: str) -> int | None:
+def _size(cls: type[RemindProcess], name: str, least: str, most: str) -> int | None:
     value = getattr(cls, name)
     if value is None:
         return None
     try:
-        return parse_size(value)
+        size = parse_size(value)
     except InvalidInput as error:
         raise LoadError(f"{cls.__name__}.{name}: {error}") from None
+    if not parse_size(least) <= size <= parse_size(most):
+        raise LoadError(f"{cls.__name__}.{name} is {value!r}; it must be from {least} to {most}")
+    return size
 
 
 def _count(cls: type[RemindProcess], name: str, most: int) -> int | None:

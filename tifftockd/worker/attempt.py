@@ -5,6 +5,7 @@ from __future__ import annotations
 import gc
 import io
 import json
+import locale
 import math
 import os
 import resource
@@ -14,6 +15,7 @@ import sys
 import threading
 import time
 import traceback
+import types
 from contextlib import suppress
 from dataclasses import dataclass
 from datetime import timedelta
@@ -30,7 +32,12 @@ from tifftockd.worker import kin
 _TOO_EARLY = 1 * SECOND
 # What is kept of an error's text, in characters.
 _ERROR_CHARACTERS = 2000
+_SIGNALS = tuple(signal.valid_signals())
 _LIMITS = tuple(getattr(resource, name) for name in dir(resource) if name.startswith("RLIMIT_"))
+
+
+# What a call gives that has not begun to run.
+_UNBEGUN = (types.CoroutineType, types.GeneratorType, types.AsyncGeneratorType)
 
 
 @dataclass(frozen=True, slots=True)
@@ -55,9 +62,9 @@ def run_worker(cls: type[RemindProcess], limits: Limits, socket_fd: int, output_
             if os.getpid() != pid:
                 # A child of os.fork() in a handler has come back from remind(): its parent's answer is the one.
                 os._exit(0)
-            for printed in (*streams, sys.stdout, sys.stderr) if hasattr(sys, "stdout") else streams:
+            for printed in (*streams, getattr(sys, "stdout", None), getattr(sys, "stderr", None)):
                 with suppress(Exception):  # the handler may have closed it, or put anything there
-                    printed.flush()
+                    printed.flush()  # type: ignore[union-attr]
             # What one attempt has changed, the next must not find.
             spoiled = _bury_children() or _surroundings() != clean
             answer |= {"job": job["job"], "last": answer.get("last", False) or spoiled or count >= limits.renew}
@@ -91,27 +98,30 @@ def _printing_to(descriptor: int) -> io.TextIOWrapper:
 
 
 def _surroundings() -> object:
-    """What a handler can change for those after it, but for its own module: 20 us to look at."""
-    umask = os.umask(0o077)
-    os.umask(umask)
+    """What a handler can change for those after it, but for its own module."""
     try:
-        standard = [(status.st_dev, status.st_ino) for status in map(os.fstat, (0, 1, 2))]
-        folder = os.getcwd()
-    except OSError:
+        umask = os.umask(0o077)
+        os.umask(umask)
+        return (
+            umask,
+            os.getcwd(),
+            os.getpriority(os.PRIO_PROCESS, 0),
+            [(status.st_dev, status.st_ino) for status in map(os.fstat, (0, 1, 2))],
+            len(os.listdir("/proc/self/fd")),
+            [(id(stream), stream.closed) for stream in (sys.__stdout__, sys.__stderr__) if stream is not None],
+            [id(stream) for stream in (sys.stdout, sys.stderr)],
+            dict(os.environ),
+            list(sys.path),
+            threading.active_count(),
+            socket.getdefaulttimeout(),
+            locale.setlocale(locale.LC_ALL),
+            signal.pthread_sigmask(signal.SIG_BLOCK, ()),
+            [signal.getitimer(timer) for timer in (signal.ITIMER_REAL, signal.ITIMER_VIRTUAL, signal.ITIMER_PROF)],
+            [id(signal.getsignal(number)) for number in _SIGNALS],
+            [resource.getrlimit(limit) for limit in _LIMITS],
+        )
+    except Exception:
         return object()  # like nothing before
-    return (
-        umask,
-        standard,
-        folder,
-        getattr(sys, "stdout", None),
-        getattr(sys, "stderr", None),
-        getattr(sys.stdout, "closed", True) if hasattr(sys, "stdout") else True,
-        dict(os.environ),
-        threading.active_count(),
-        [signal.getitimer(timer) for timer in (signal.ITIMER_REAL, signal.ITIMER_VIRTUAL, signal.ITIMER_PROF)],
-        [signal.getsignal(number) for number in (signal.SIGTERM, signal.SIGINT, signal.SIGCHLD, signal.SIGALRM)],
-        [resource.getrlimit(limit) for limit in _LIMITS],
-    )
 
 
 def _attempt(cls: type[RemindProcess], job: dict[str, Any]) -> dict[str, Any]:
@@ -129,7 +139,11 @@ def _attempt(cls: type[RemindProcess], job: dict[str, Any]) -> dict[str, Any]:
 
 def _call(cls: type[RemindProcess], reminder: dict[str, Any]) -> dict[str, Any]:
     try:
-        cls(reminder).remind(reminder["message"])
+        result = cls(reminder).remind(reminder["message"])
+        if isinstance(result, _UNBEGUN):
+            raise PermanentError(
+                f"remind() only made a {type(result).__name__}, and did nothing: write it without async or yield"
+            )
     except PermanentError as error:
         return {"verdict": Verdict.PERMANENT, "error": _named(error)}
     except TransientError as error:

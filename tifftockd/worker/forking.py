@@ -21,8 +21,8 @@ def serve(control: socket.socket, start: Callable[[dict[str, Any], list[int]], N
     """Serve the daemon until it closes its end; then kill all that descends from this process.
 
     Commands: {"fork": tag, ...} runs `start` in a child, with the descriptors that came along; {"kill": tag} kills
-    that child with all that it started. Told in return: {"died": tag, "status": as of waitpid(2)}. A tag is the
-    daemon's name for a child: a pid could long be somebody else's when the daemon comes to use it.
+    that child with all that it started; {"resume": tag} lets it go on. Told in return: {"died": tag, "status": as of
+    waitpid(2)}. A tag is the daemon's name for a child: a pid could long be somebody else's when it comes to use it.
     """
     pid = os.getpid()
     tags: dict[int, int] = {}
@@ -41,9 +41,8 @@ def serve(control: socket.socket, start: Callable[[dict[str, Any], list[int]], N
         if not data:
             break
         command = json.loads(data)
-        if "kill" in command:
-            for child in [child for child, tag in tags.items() if tag == command["kill"]]:
-                kin.kill_tree(child)
+        if "fork" not in command:
+            _act(command, tags)
             continue
         child = os.fork()
         if child == 0:
@@ -55,6 +54,14 @@ def serve(control: socket.socket, start: Callable[[dict[str, Any], list[int]], N
         tags[child] = command["fork"]
         _keep([], descriptors)
     kin.kill_descendants(pid)
+
+
+def _act(command: dict[str, int], tags: dict[int, int]) -> None:
+    for child, tag in tags.items():
+        if tag == command.get("kill"):
+            kin.kill_tree(child)
+        elif tag == command.get("resume"):
+            os.kill(child, signal.SIGCONT)
 
 
 def _keep(descriptors: list[int], others: list[int]) -> None:
