@@ -91,12 +91,25 @@ class Twin(RemindProcess):
     def remind(self, message):
         print("the first to be loaded")
 
+class Early(Twin):
+    pass
+
 class LonelyRemindProcess(RemindProcess):
     def remind(self, message):
         print("no twin")
 
 class NotAHandler:
     method = "nothing"
+"""
+
+SLOW_RIVAL = """
+import time
+time.sleep(0.3)
+from tifftockd import RemindProcess
+
+class Early(RemindProcess):
+    def remind(self, message):
+        print("the last by name")
 """
 
 LATER = """
@@ -143,6 +156,7 @@ def shared(tmp_path_factory, aged):
     daemon = Daemon(tmp_path_factory.mktemp("daemon"), SETTINGS).prepare()
     for name, text in (("run.py", RUN), ("note.py", NOTE), ("a.py", SLOW_TWIN), ("b.py", QUICK_TWIN)):
         daemon.dropin(name, text)
+    daemon.dropin("c.py", SLOW_RIVAL)
     daemon.dropin("later.py", LATER)
     daemon.probes, stop = [], threading.Event()
 
@@ -493,6 +507,8 @@ def test_children_that_have_ended_cost_the_worker_nothing(shared):
         "subprocess.run(['sleep', '600'], start_new_session=True)",
         "while True:\n    if os.fork() == 0: os.setsid(); time.sleep(600)\n    time.sleep(0.01)",
         "while True: os.write(1, b'x' * 65536)",
+        # Never the same process for longer than a moment.
+        "if os.fork() == 0:\n    while True:\n        if os.fork(): os._exit(0)\ntime.sleep(600)",
     ],
 )
 def test_a_hang_ends_at_its_deadline_whatever_it_does_against_it(shared, code):
@@ -503,8 +519,9 @@ def test_a_hang_ends_at_its_deadline_whatever_it_does_against_it(shared, code):
     assert works(shared, "brief")
 
 
-def test_what_was_printed_before_the_deadline_is_kept(shared):
-    assert attempt(shared, "print('so far'); time.sleep(600)", "brief")["output"] == "so far\n"
+@pytest.mark.parametrize("end_", ["time.sleep(600)", "os._exit(1)", "os.abort()", "sys.exit(1)"])
+def test_what_was_printed_before_the_end_is_kept(shared, end_):
+    assert attempt(shared, f"print('so far'); {end_}", "brief")["output"] == "so far\n"
 
 
 def test_a_worker_that_somebody_stops_has_its_deadline_all_the_same(shared, tmp_path):
@@ -788,14 +805,16 @@ def test_a_pattern_without_end_does_not_hold_up_the_daemon(daemon):
         raise AssertionError("/health is not answered")
 
 
-def test_of_two_files_with_one_method_the_first_by_name_has_it_though_it_loads_later(shared):
+def test_of_two_files_with_one_method_the_first_by_name_has_it_whichever_is_loaded_first(shared):
     assert attempt(shared, "x", "twin")["output"] == "the first by name\n"
-    first, second = (str(shared.handlers_dir / name) for name in ("a.py", "b.py"))
+    assert attempt(shared, "x", "early")["output"] == "the first to be loaded\n"
+    a, b, c = (str(shared.handlers_dir / name) for name in ("a.py", "b.py", "c.py"))
     failures = {failure["file"]: failure["error"] for failure in shared.get("/handlers")["failures"]}
-    assert failures[second] == f"method twin is already defined by {first}"
-    assert first not in failures
-    log = shared.log_text()
-    assert log.index(f"dropin-loaded file={second}") < log.index(f"dropin-loaded file={first}"), "as the test meant it"
+    assert failures[b] == f"method twin is already defined by {a}"
+    assert failures[c] == f"method early is already defined by {b}"
+    assert a not in failures
+    order = [shared.log_text().index(f"dropin-loaded file={file}") for file in (b, c, a)]
+    assert order == sorted(order), "as the test meant it"
 
 
 def test_a_drop_in_that_is_changed_on_disk_is_the_old_one_until_the_reload(shared):

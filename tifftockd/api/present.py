@@ -17,7 +17,8 @@ from tifftockd.when import format_span, format_when
 def show_reminder(reminder: Reminder, config: Config, why_not: Callable[[str], str | None]) -> dict[str, Any]:
     """A reminder, its times in its own zone. `why_not`: why reminders of a method have to wait, if they do."""
     zone = zone_of(reminder.tz, config)
-    waits = why_not(reminder.method) if reminder.state is State.PENDING else None
+    # A row that cannot be read has no method, and says so itself.
+    waits = why_not(reminder.method) if reminder.state is State.PENDING and reminder.method else None
     return {
         "id": reminder.id,
         "when": show_instant(reminder.due, zone),

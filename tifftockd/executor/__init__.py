@@ -15,7 +15,7 @@ from typing import Any, TypeVar
 from tifftockd import clock
 from tifftockd.clock import SECOND, Micros
 from tifftockd.config import Config
-from tifftockd.errors import TifftockError
+from tifftockd.errors import InvalidTime, TifftockError
 from tifftockd.executor.claims import Claim, Claims
 from tifftockd.executor.generation import Generation
 from tifftockd.executor.loop import Loop
@@ -118,6 +118,19 @@ class Executor:
             endings, self._endings = self._endings, []
             return endings
 
+    # ---- for the pools (pool.Owner)
+
+    def busy(self, pool: Pool) -> int:
+        """How many attempts of its method run in other pools."""
+        if not self._draining and len(self._current.pools) == len(self._current.all_pools()):
+            return 0
+        others = (other for generation in self._generations() for other in generation.all_pools())
+        return sum(other.busy for other in others if other is not pool and other.spec.method == pool.spec.method)
+
+    def enqueue(self, claims: Iterable[Claim]) -> None:
+        """Claims for a pool that has been replaced meanwhile."""
+        self._loop.call(partial(self._enqueue, list(claims)))
+
     # ---- in the loop's thread
 
     def _generation(self, config: Config, registry: Registry, before: Mapping[str, bytes]) -> Generation:
@@ -125,7 +138,8 @@ class Executor:
 
         def make_pool(spec: MethodSpec, template: Template) -> Pool:
             self._changed()
-            return Pool(self._loop, self.claims, spec, Limits.of(spec, config), template, describe, self._done)
+            limits = Limits.of(spec, config)
+            return Pool(self._loop, self.claims, spec, limits, template, describe, self)
 
         return Generation(self._loop, config, registry, make_pool, before)
 
@@ -147,6 +161,12 @@ class Executor:
         old.stop()
         self._draining.append(old)
         self._close_drained()
+
+    def _drained(self) -> None:
+        """An attempt has ended, maybe in an old pool: its place is free for the new one's."""
+        self._close_drained()
+        for pool in self._current.pools.values():
+            pool.dispatch()
 
     def _close_drained(self) -> None:
         for generation in [generation for generation in self._draining if not generation.is_busy]:
@@ -171,9 +191,10 @@ class Executor:
                 if claim.recalled:
                     continue
                 self.claims.hand_over(claim)
-            self._done(Ending(claim.reminder, Verdict.RETURNED, None, clock.now()))
+            self.done(Ending(claim.reminder, Verdict.RETURNED, None, clock.now()))
 
-    def _done(self, ending: Ending) -> None:
+    def done(self, ending: Ending) -> None:
+        """An attempt has ended."""
         with self._endings_lock:
             self._endings.append(ending)
             gathered = len(self._endings)
@@ -184,7 +205,7 @@ class Executor:
         elif gathered == 1:
             self._loop.after(_GATHER_TIME, self._changed)
         if self._draining:
-            self._loop.call(self._close_drained)
+            self._loop.call(self._drained)
 
     # ---- waiting for the loop
 
@@ -213,7 +234,10 @@ def _describer(config: Config) -> Callable[[Reminder], dict[str, Any]]:
     """What a handler is told of a reminder."""
 
     def describe(reminder: Reminder) -> dict[str, Any]:
-        zone = find_zone(reminder.tz) if reminder.tz else config.zone
+        try:
+            zone = find_zone(reminder.tz) if reminder.tz else config.zone
+        except InvalidTime:
+            zone = config.zone  # the machine had that zone once
         return {
             "id": reminder.id,
             "when": format_when(clock.moment(reminder.due), zone),

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass
 
 from tifftockd.reminder import Reminder
 
@@ -26,6 +27,14 @@ class Claim:
 
     def __lt__(self, other: Claim) -> bool:
         return (self.reminder.fire_at, self.reminder.id) < (other.reminder.fire_at, other.reminder.id)
+
+
+@dataclass(frozen=True, slots=True)
+class Recalled:
+    """A claim that was taken back: `done` when what it was taken back for is committed, else `undo`."""
+
+    undo: Callable[[], None]
+    done: Callable[[], None]
 
 
 class Claims:
@@ -61,14 +70,17 @@ class Claims:
                 claim.queued = True
         self._enqueue(ready)
 
-    def recall(self, id_: int) -> Callable[[], None] | None:
-        """Take a claim back unless a worker has it; returns how to undo that, or None when it is too late."""
+    def recall(self, id_: int) -> Recalled | None:
+        """Take a claim back unless a worker has it; None when it is too late."""
         with self.lock:
             claim = self._claims.get(id_)
             if claim is None or claim.handed:
                 return None
+            if claim.recalled:
+                # It is being given back already, whatever becomes of this request.
+                return Recalled(undo=lambda: None, done=lambda: None)
             claim.recalled = True
-        return lambda: self._restore(claim)
+        return Recalled(undo=lambda: self._restore(claim), done=lambda: self.forget([claim.reminder]))
 
     def recall_all(self, unless: Callable[[Reminder], bool] = lambda reminder: False) -> list[Reminder]:
         """Take back every claim that is queued, but for those that `unless` spares."""
@@ -79,18 +91,13 @@ class Claims:
                 claim.recalled = True
         return [claim.reminder for claim in taken]
 
-    def dismiss(self, id_: int) -> None:
-        """What recalled the claim is committed."""
-        with self.lock:
-            claim = self._claims.get(id_)
-            if claim is not None and claim.recalled:
-                del self._claims[id_]
-
     def forget(self, reminders: Iterable[Reminder]) -> None:
-        """They are settled, or were never committed."""
+        """They are settled, or were never committed. A later claim of the same reminder stays."""
         with self.lock:
             for reminder in reminders:
-                self._claims.pop(reminder.id, None)
+                claim = self._claims.get(reminder.id)
+                if claim is not None and claim.reminder is reminder:
+                    del self._claims[reminder.id]
 
     def _restore(self, claim: Claim) -> None:
         with self.lock:

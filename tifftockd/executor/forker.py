@@ -8,6 +8,7 @@ import os
 import signal
 import socket
 from collections.abc import Callable
+from functools import partial
 from typing import Any
 
 from tifftockd.executor.loop import Loop
@@ -33,6 +34,9 @@ class Forker:
     def fork(self, command: dict[str, Any], descriptors: list[int], died: Callable[[int], None]) -> int:
         """Start a child and return its tag. `died` is told the status of waitpid(2), or -1 when it is not known."""
         tag = next(_tags)
+        if not self.open:
+            self._loop.call(lambda: died(-1))
+            return tag
         self._children[tag] = died
         self._send(command | {"fork": tag}, descriptors)
         return tag
@@ -59,7 +63,7 @@ class Forker:
             socket.send_fds(self._control, [json.dumps(command).encode()], descriptors)
         except OSError:
             # It is dead, or has not read for a thousand commands: either way it is of no more use.
-            self._end()
+            self._loop.call(self._end)
 
     def _readable(self, _events: int) -> None:
         try:
@@ -82,10 +86,11 @@ class Forker:
         if not self.open:
             return
         self.close()
+        # First, so that whoever hears of a child's death and wants another one does not ask here.
+        self._gone()
         children, self._children = self._children, {}
         for died in children.values():
-            died(-1)
-        self._gone()
+            self._loop.call(partial(died, -1))
 
 
 def pair(kind: int) -> tuple[socket.socket, socket.socket]:

@@ -67,27 +67,28 @@ class Generation:
     @property
     def is_busy(self) -> bool:
         """Whether an attempt is running."""
-        return any(pool.is_busy for pool in self._all_pools())
+        return any(pool.busy for pool in self.all_pools())
 
     def stop(self) -> None:
         """Let idle workers go now, and the others after their attempts."""
-        for pool in self._all_pools():
+        for pool in self.all_pools():
             pool.stop()
 
     def kill_attempts(self) -> None:
         """End what is running: it is interrupted."""
-        for pool in self._all_pools():
+        for pool in self.all_pools():
             pool.interrupt()
 
     def close(self) -> None:
         """End all processes."""
-        for pool in self._all_pools():
+        for pool in self.all_pools():
             pool.close()
         for template in self._templates:
             template.discard()
         self._parent.close()
 
-    def _all_pools(self) -> list[Pool]:
+    def all_pools(self) -> list[Pool]:
+        """Those in use, and those whose method another has taken."""
         return [*self.pools.values(), *self._replaced]
 
     def _use(self, spec: MethodSpec, template: Template) -> None:

@@ -34,6 +34,19 @@ _STARTS = 3
 _START = 10.0
 
 
+class Owner(Protocol):
+    """Where endings go, and what a pool has to know of the others of its method: old ones, or its successor."""
+
+    def done(self, ending: Ending) -> None:
+        """An attempt has ended."""
+
+    def busy(self, pool: Pool) -> int:
+        """How many attempts of the method run in other pools."""
+
+    def enqueue(self, claims: Iterable[Claim]) -> None:
+        """Claims that came after the pool was closed."""
+
+
 class Source(Protocol):
     """Where workers come from: a template, or the bare parent where its module cannot be forked."""
 
@@ -82,9 +95,9 @@ class Pool(PoolCallbacks):
         limits: Limits,
         source: Source,
         describe: Callable[[Reminder], dict[str, Any]],
-        done: Callable[[Ending], None],
+        owner: Owner,
     ) -> None:
-        """`describe`: what a handler is told of a reminder; `done`: where endings go."""
+        """`describe`: what a handler is told of a reminder."""
         self.spec = spec
         self.repeatable = spec.repeatable
         self.timeout_text = format_span(clock.span(limits.timeout))
@@ -93,12 +106,14 @@ class Pool(PoolCallbacks):
         self._limits = limits
         self._source = source
         self._describe = describe
-        self._done = done
+        self._owner = owner
         self._queue: list[Claim] = []
         self._workers: set[WorkerEnd] = set()
         self._idle: list[WorkerEnd] = []
         self._starting = 0
         self._failed_starts = 0
+        self._resting = False  # after a failed start
+        self._closed = False
         self._seconds: float | None = None  # what an attempt takes, as a moving mean
         self._next: Timer | None = None
         self._retire: Timer | None = None
@@ -110,7 +125,7 @@ class Pool(PoolCallbacks):
     def room(self) -> int:
         """How many more reminders may be claimed: what can begin within a second."""
         busy = len(self._workers) - len(self._idle) - self._starting
-        free = self._limits.concurrency - busy
+        free = self._limits.concurrency - busy - self._owner.busy(self)
         if self.spec.repeatable and self._seconds is not None and self._seconds < 1:
             free += round(self._limits.concurrency / max(self._seconds, 0.001))
         return max(0, min(free, _MOST_QUEUED) - len(self._queue))
@@ -122,9 +137,14 @@ class Pool(PoolCallbacks):
     def enqueue(self, claims: Iterable[Claim]) -> None:
         """Claims that are to be handed out. The caller has marked them as queued."""
         with self._claims.lock:
-            for claim in claims:
-                heapq.heappush(self._queue, claim)
-        self._loop.call(self._dispatch)
+            closed = self._closed
+            if not closed:
+                for claim in claims:
+                    heapq.heappush(self._queue, claim)
+        if closed:
+            self._owner.enqueue(claims)
+        else:
+            self._loop.call(self.dispatch)
 
     def warm(self, seconds: float) -> None:
         """Have a worker ready, for work in so many seconds."""
@@ -138,9 +158,10 @@ class Pool(PoolCallbacks):
 
     # ---- in the loop's thread
 
-    def take_queue(self) -> list[Claim]:
-        """All that is queued, to be queued elsewhere."""
+    def take_queue(self, close: bool = True) -> list[Claim]:
+        """All that is queued, to be queued elsewhere; with `close`, what still comes goes there, too."""
         with self._claims.lock:
+            self._closed = self._closed or close
             queue, self._queue = self._queue, []
             return queue
 
@@ -168,22 +189,24 @@ class Pool(PoolCallbacks):
             worker.doom("the daemon stopped during it", Verdict.INTERRUPTED)
 
     @property
-    def is_busy(self) -> bool:
-        """Whether an attempt is running."""
-        return any(worker.claim is not None for worker in self._workers)
+    def busy(self) -> int:
+        """How many attempts are running."""
+        return sum(worker.claim is not None for worker in list(self._workers))
 
-    def _dispatch(self) -> None:
+    def dispatch(self) -> None:
+        """Hand out what can be, and start the workers that are wanting."""
         while (claim := self._take()) is not None:
             if claim.reminder.latest < clock.now():
-                self._done(Ending(claim.reminder, Verdict.TOO_LATE, None, clock.now()))
+                self._owner.done(Ending(claim.reminder, Verdict.TOO_LATE, None, clock.now()))
                 continue
-            worker = self._idle.pop()
-            job = {
-                "reminder": self._describe(claim.reminder),
-                "fire_at": claim.reminder.fire_at,
-                "latest": claim.reminder.latest,
-            }
-            worker.begin(claim, job)
+            try:
+                told = self._describe(claim.reminder)
+            except Exception as error:
+                reason = f"no handler can be told of it: {type(error).__name__}"
+                self._owner.done(Ending(claim.reminder, Verdict.PERMANENT, None, clock.now(), reason))
+                continue
+            job = {"reminder": told, "fire_at": claim.reminder.fire_at, "latest": claim.reminder.latest}
+            self._idle.pop().begin(claim, job)
         self._start_workers()
 
     def _take(self) -> Claim | None:
@@ -206,13 +229,13 @@ class Pool(PoolCallbacks):
     def _wake_in(self, seconds: float) -> None:
         if self._next is not None:
             self._next.cancel()
-        self._next = self._loop.after(seconds, self._dispatch)
+        self._next = self._loop.after(seconds, self.dispatch)
 
     def _start_workers(self) -> None:
-        room = self._limits.concurrency - len(self._workers)
+        room = self._limits.concurrency - len(self._workers) - self._owner.busy(self)
         wanted = min(len(self._queue) - self._starting - len(self._idle), room)
-        if self._failed_starts == 0 and not self._stopping:
-            for _ in range(wanted):
+        for _ in range(wanted):
+            if not self._resting and not self._stopping:
                 self._start_worker()
 
     def _start_worker(self) -> None:
@@ -226,6 +249,13 @@ class Pool(PoolCallbacks):
             worker.tag = self._source.fork_worker(
                 self.spec.method, limits, [theirs.fileno(), printed], lambda status: self._died(worker, status)
             )
+        except Exception as error:
+            # No more processes, descriptors or memory: as a worker that dies at its start.
+            self._workers.discard(worker)
+            self._starting -= 1
+            worker.close()
+            self._failed_to_start(f"cannot be forked: {error}")
+            return
         finally:
             theirs.close()
             os.close(printed)
@@ -247,7 +277,7 @@ class Pool(PoolCallbacks):
         if worker.starting:
             self._starting -= 1
             self._failed_to_start(why(status))
-        self._dispatch()
+        self.dispatch()
 
     def _failed_to_start(self, how: str) -> None:
         """Try again in a while; in the end give what is queued back as surely not done."""
@@ -256,19 +286,20 @@ class Pool(PoolCallbacks):
         if self._failed_starts > _STARTS:
             self._failed_starts = 0
             reason = f"no worker can be started: it {how}"
-            for claim in self.take_queue():
+            for claim in self.take_queue(close=False):
                 with self._claims.lock:
                     claim.queued = False
                     if claim.recalled:
                         continue
                     self._claims.hand_over(claim)
-                self._done(Ending(claim.reminder, Verdict.TRANSIENT, None, clock.now(), reason))
+                self._owner.done(Ending(claim.reminder, Verdict.TRANSIENT, None, clock.now(), reason))
             return
 
         def again() -> None:
-            if self._queue and not self._workers:
-                self._start_worker()
+            self._resting = False
+            self.dispatch()
 
+        self._resting = True
         self._loop.after(_RESTART, again)
 
     # ---- what the workers' ends tell
@@ -285,7 +316,7 @@ class Pool(PoolCallbacks):
         self._idle.append(worker)
         if last or self._stopping:
             self._let_go(worker)
-        self._dispatch()
+        self.dispatch()
         if self._idle and self._retire is None:
             self._retire = self._loop.after(_IDLE, self._retire_idle)
 
@@ -294,7 +325,7 @@ class Pool(PoolCallbacks):
         if ending.started is not None:
             seconds = max(0, ending.finished - ending.started) / SECOND
             self._seconds = seconds if self._seconds is None else 0.8 * self._seconds + 0.2 * seconds
-        self._done(ending)
+        self._owner.done(ending)
 
     def kill(self, worker: WorkerEnd) -> None:
         """Through the process that forked it, which knows it by its tag."""

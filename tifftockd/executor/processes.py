@@ -12,11 +12,13 @@ from pathlib import Path
 from typing import Any, ClassVar
 
 import tifftockd
-from tifftockd import journal
+from tifftockd import clock, journal
 from tifftockd.executor.forker import Forker, pair, why
 from tifftockd.executor.loop import Loop, Timer
 from tifftockd.worker import kin
 
+# Seconds without a death until a template that is to kill workers is taken to hang.
+_HUNG = 1.5
 # Seconds after its last worker until a template is let go.
 _IDLE = 60.0
 
@@ -112,6 +114,7 @@ class Template:
         self._forker: Forker | None = None
         self._tag = 0
         self._workers: dict[int, Forker] = {}
+        self._last_death = 0.0
         self._retire: Timer | None = None
         self.threads = False  # its import starts threads: it cannot be forked
 
@@ -161,6 +164,7 @@ class Template:
 
         def ended(status: int) -> None:
             self._workers.pop(tag, None)
+            self._last_death = clock.monotonic()
             self._retire_later()
             died(status)
 
@@ -172,15 +176,19 @@ class Template:
         """By the process that forked it. Has a handler stopped that, it is resumed; does it hang, it is killed."""
         steps: list[tuple[float, Callable[[], None]]] = [
             (0.5, lambda: self._workers[tag].kill(tag)),
-            (1.5, self._resume),
+            (_HUNG, self._resume),
             (0.0, self.kill),
         ]
 
         def kill() -> None:
-            if tag in self._workers and steps:
-                seconds, step = steps.pop(0)
-                step()
-                self._loop.after(seconds, kill)
+            if tag not in self._workers or not steps:
+                return
+            if len(steps) == 1 and clock.monotonic() < self._last_death + _HUNG:
+                self._loop.after(_HUNG, kill)  # it is busy killing others
+                return
+            seconds, step = steps.pop(0)
+            step()
+            self._loop.after(seconds, kill)
 
         kill()
 

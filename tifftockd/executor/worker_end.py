@@ -72,6 +72,7 @@ class WorkerEnd:
         self._deadline = 0.0
         self._timer: Timer | None = None
         self._handed: Micros = 0
+        self._begun = False  # whether the attempt has been sent
         self._job = 0  # the number of the attempt, which the answer repeats
         self._doomed: str | None = None
         self._verdict = Verdict.BROKEN
@@ -88,6 +89,7 @@ class WorkerEnd:
         """Hand an attempt over."""
         self.claim = claim
         self._job += 1
+        self._begun = False
         self._handed = clock.now()
         ahead = max(0, claim.reminder.fire_at - self._handed)
         self._deadline = clock.monotonic() + (ahead + self._timeout) / SECOND
@@ -116,6 +118,8 @@ class WorkerEnd:
         self._receive()
         if self.claim is not None:
             self._drain_output()
+            if not self._begun:
+                self._verdict = Verdict.RETURNED
             self._end(self._verdict, self._doomed or f"the worker {how} during the attempt", None, None)
         self.close()
 
@@ -133,6 +137,7 @@ class WorkerEnd:
         except OSError:
             self._unsent = b""  # it has died: that is told by its template
             return
+        self._begun = self._begun or sent > 0
         self._unsent = self._unsent[sent:]
         if bool(self._unsent) != self._waiting:
             self._waiting = not self._waiting

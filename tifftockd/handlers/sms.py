@@ -24,9 +24,7 @@ class Sms(RemindProcess):
     options: Any = {}  # noqa: RUF012  none; an instance's are the reminder's
     settings = ("TWILIO_ACCOUNT_SID", "TWILIO_AUTH_TOKEN", "TWILIO_PHONE_NUMBER_FROM")
     _to_pattern: ClassVar[str | None] = r"(?:(?:whatsapp|rcs):)?\+?[(]?[0-9][0-9 ().-]{2,30}|messenger:[0-9A-Za-z._-]+"
-    _to_hint: ClassVar[str | None] = (
-        "it must be a phone number like +49 170 1234567, or like whatsapp:+491701234567"
-    )
+    _to_hint: ClassVar[str | None] = "it must be a phone number like +49 170 1234567, or like whatsapp:+491701234567"
 
     @classmethod
     def prepare(cls) -> None:

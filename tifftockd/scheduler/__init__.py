@@ -20,6 +20,7 @@ from tifftockd.clock import SECOND, Micros
 from tifftockd.config import Config
 from tifftockd.errors import StoreUnavailable
 from tifftockd.executor import Executor
+from tifftockd.executor.claims import Recalled
 from tifftockd.reminder import Draft, Ending, Reminder, Settlement, Verdict
 from tifftockd.scheduler.cleaning import Cleaning
 from tifftockd.scheduler.pace import Pace
@@ -70,24 +71,16 @@ class Scheduler:
 
     def create(self, draft: Draft, owner: int | None) -> Reminder:
         """Store a reminder; it is durable when this returns."""
-        reminder = self._store.create(draft, owner, clock.now())
-        self._expect(reminder)
-        self._changed()
-        return reminder
+        return self._store.create(draft, owner, clock.now(), self._expect)
 
     def cancel(self, id_: int) -> None:
         """Drop a reminder: no attempt is running, or will. NotFound, Firing."""
         self._store.cancel(id_, clock.now(), self._recall)
-        self._dismiss(id_)
         self._changed()
 
     def change(self, id_: int, revise: Callable[[Reminder], Draft]) -> Reminder:
         """Replace what a reminder says by what `revise` makes of it. NotFound, Firing, or what `revise` raises."""
-        reminder = self._store.change(id_, revise, self._recall)
-        self._dismiss(id_)
-        self._expect(reminder)
-        self._changed()
-        return reminder
+        return self._store.change(id_, revise, self._recall, self._expect)
 
     @property
     def alive(self) -> bool:
@@ -114,6 +107,7 @@ class Scheduler:
         settlements = []
         for reminder, claimed, repeatable in self._store.firing():
             started = max(claimed, reminder.fire_at)
+            now = max(now, claimed)  # a board that wakes in 1970 must not date what is to be kept for a month
             reason = "the daemon or the machine died during it"
             ending = Ending(reminder, Verdict.INTERRUPTED, started, now, reason, repeatable=repeatable)
             settlements.append(settle(ending, self._policy()))
@@ -200,7 +194,7 @@ class Scheduler:
         if self._alarm_at is not None and now > self._alarm_at + _OUTAGE and not wrong:
             journal.event("outage", journal.WARNING, seconds=(now - self._alarm_at) // SECOND)
             self._pace.watch_from(now)
-            self._alarm_at = now
+            self._alarm_at = None
         with self._lock:
             hints, self._hints = self._hints, {}
         policy = self._policy()
@@ -321,7 +315,7 @@ class Scheduler:
         return RetryPolicy(self._config.retry_delay)
 
     def _expect(self, reminder: Reminder) -> None:
-        """A reminder has been stored: wake the thread if it would sleep too long."""
+        """On the writer's thread: a reminder has been stored. Wake the thread if it would sleep too long."""
         with self._lock:
             known = self._hints.get(reminder.method)
             if known is None or reminder.fire_at < known:
@@ -330,13 +324,10 @@ class Scheduler:
         warm = self._executor is not None and self._executor.is_warm(reminder.method)
         if alarm_at is None or reminder.fire_at - (_LEAD if warm else _WARM) < alarm_at:
             self.wake()
+        self._changed()
 
-    def _recall(self, id_: int) -> Callable[[], None] | None:
+    def _recall(self, id_: int) -> Recalled | None:
         return self._executor.claims.recall(id_) if self._executor is not None else None
-
-    def _dismiss(self, id_: int) -> None:
-        if self._executor is not None:
-            self._executor.claims.dismiss(id_)
 
 
 def _earlier(one: dict[str, Micros], other: dict[str, Micros]) -> dict[str, Micros]:

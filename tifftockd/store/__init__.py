@@ -6,6 +6,7 @@ Every method waits for the commit and raises StoreUnavailable when the disk refu
 
 from __future__ import annotations
 
+import sqlite3
 from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
 
@@ -14,7 +15,7 @@ from sqlalchemy.exc import SQLAlchemyError
 from tifftockd.clock import Micros
 from tifftockd.errors import StoreError
 from tifftockd.reminder import Draft, Reminder, Settlement
-from tifftockd.store import rows, sql, steps
+from tifftockd.store import sql, steps
 from tifftockd.store.lock import DatabaseLock
 from tifftockd.store.queries import PIECE, HistoryPage, HistoryQuery, ReminderPage, ReminderQuery, Summary, Turn, Want
 from tifftockd.store.schema import migrate
@@ -45,7 +46,7 @@ class Store:
         self._lock = DatabaseLock(self._path)
         try:
             self._writer.start(lambda connection: migrate(connection, str(self._path), migrating))
-        except SQLAlchemyError as error:
+        except (SQLAlchemyError, sqlite3.Error) as error:
             raise StoreError(f"cannot open {self._path}: {getattr(error, 'orig', error)}") from error
 
     def close(self) -> None:
@@ -62,9 +63,17 @@ class Store:
 
     # ---- what requests ask
 
-    def create(self, draft: Draft, owner: int | None, now: Micros) -> Reminder:
-        """Store a new reminder and return it, with its id and key."""
-        return self._writer.run(lambda tx: steps.insert(tx, draft, owner, now))
+    def create(
+        self, draft: Draft, owner: int | None, now: Micros, stored: Callable[[Reminder], None] = lambda _: None
+    ) -> Reminder:
+        """Store a new reminder and return it, with its id and key; `stored` is told of it after the commit."""
+
+        def create(tx: Transaction) -> Reminder:
+            reminder = steps.insert(tx, draft, owner, now)
+            tx.on_commit(lambda: stored(reminder))
+            return reminder
+
+        return self._writer.run(create)
 
     def get(self, id_: int) -> Reminder:
         """The reminder, or NotFound."""
@@ -74,7 +83,13 @@ class Store:
         """Drop a reminder that is not being attempted, and say so in its history. NotFound, Firing."""
         self._writer.run(lambda tx: steps.cancel(tx, steps.stop(tx, id_, recall), now))
 
-    def change(self, id_: int, revise: Callable[[Reminder], Draft], recall: Recall) -> Reminder:
+    def change(
+        self,
+        id_: int,
+        revise: Callable[[Reminder], Draft],
+        recall: Recall,
+        stored: Callable[[Reminder], None] = lambda _: None,
+    ) -> Reminder:
         """Replace what a reminder says by what `revise` makes of it. NotFound, Firing, or what `revise` raises.
 
         A new arming, with a key of its own and attempts from 0, if it is final or an attempt has been made.
@@ -82,7 +97,9 @@ class Store:
 
         def change(tx: Transaction) -> Reminder:
             reminder = steps.stop(tx, id_, recall)
-            return steps.rearm(tx, reminder, revise(reminder))
+            changed = steps.rearm(tx, reminder, revise(reminder))
+            tx.on_commit(lambda: stored(changed))
+            return changed
 
         return self._writer.run(change)
 
@@ -111,7 +128,7 @@ class Store:
 
         def page(tx: Transaction) -> HistoryPage:
             found = tx.execute(statement, parameters).all()
-            entries = [rows.entry(row) for row in found if query.outcome in (None, row.outcome)]
+            entries = [steps.entry(row) for row in found if query.outcome in (None, row.outcome)]
             return HistoryPage(entries, found[-1].id if len(found) == PIECE else None)
 
         return self._writer.run(page, writes=False)

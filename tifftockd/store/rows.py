@@ -39,10 +39,18 @@ def reminder(row: Sequence[Any]) -> Reminder:
         id_, due, written, fire_at, message, method, to, options, tz, max_late, retries, state, attempts, failures,
         interruptions, key, owner, created, error,
     ) = row  # fmt: skip
+    _check(written, message, method, to, options, tz, key, error)
     return Reminder(
         id_, due, written, fire_at, message, method, to, load_options(options), tz, max_late, retries, State(state),
         attempts, failures, interruptions, key, owner, created, error,
     )  # fmt: skip
+
+
+def _check(*texts: str | None) -> None:
+    """ValueError if one of them was no UTF-8: the store's connection lets such bytes through as surrogates."""
+    for text in texts:
+        if text and not text.isascii():
+            text.encode()
 
 
 def unreadable(id_: int, state: str, reason: str) -> Reminder:
@@ -53,7 +61,13 @@ def unreadable(id_: int, state: str, reason: str) -> Reminder:
 def entry(row: Sequence[Any]) -> Entry:
     """A row of ENTRY's columns. ValueError when it cannot be read."""
     (id_, of, attempt, key, method, to, message, options, tz, due, started, finished, outcome, error, output) = row
+    _check(key, method, to, message, options, tz, error, output)
     return Entry(
         id_, of, attempt, key, method, to, message, load_options(options), tz, due, started, finished,
         Outcome(outcome), error, output,
     )  # fmt: skip
+
+
+def unreadable_entry(id_: int, of: int, reason: str) -> Entry:
+    """What a list shows in place of an entry that cannot be read."""
+    return Entry(id_, of, 0, "", "", None, "", {}, None, 0, None, 0, Outcome.UNCERTAIN, reason, None)

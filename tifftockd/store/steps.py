@@ -6,19 +6,32 @@ import json
 import secrets
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import replace
-from typing import Any
+from typing import Any, Protocol
 
 from sqlalchemy.exc import SQLAlchemyError
 
 from tifftockd.clock import Micros
 from tifftockd.errors import Firing, NotFound
-from tifftockd.reminder import FINAL, Draft, Outcome, Reminder, Settlement, State
+from tifftockd.reminder import FINAL, Draft, Entry, Outcome, Reminder, Settlement, State
 from tifftockd.store import rows, sql
 from tifftockd.store.queries import Want
 from tifftockd.store.writer import Transaction
 
-# Takes a claim back that no worker has begun, and returns how to undo that; None when it is too late.
-Recall = Callable[[int], Callable[[], None] | None]
+
+class Recalled(Protocol):
+    """A claim that was taken back: `done` when what it was taken back for is committed, else `undo`."""
+
+    @property
+    def undo(self) -> Callable[[], None]:
+        """To be called when it is not committed."""
+
+    @property
+    def done(self) -> Callable[[], None]:
+        """To be called when it is."""
+
+
+# Takes a claim back that no worker has begun; None when it is too late.
+Recall = Callable[[int], Recalled | None]
 
 
 def arm(draft: Draft) -> dict[str, Any]:
@@ -101,20 +114,31 @@ def _read_alone(tx: Transaction, id_: int, set_aside: Micros | None) -> list[Rem
     return [rows.unreadable(id_, state, reason)] if state else []
 
 
+def entry(row: Sequence[Any]) -> Entry:
+    """An entry, or what is shown in place of one that cannot be read."""
+    try:
+        return rows.entry(row)
+    except (ValueError, TypeError) as error:
+        return rows.unreadable_entry(row[0], row[1], f"the entry cannot be read: {error}")
+
+
 def stop(tx: Transaction, id_: int, recall: Recall) -> Reminder:
     """The reminder, certainly not being attempted; a claim that no worker has begun is taken back, uncounted."""
     reminder = get(tx, id_)
     if reminder.state is not State.FIRING:
         return reminder
-    undo = recall(id_)
-    if undo is None:
+    recalled = recall(id_)
+    if recalled is None:
         raise Firing(f"reminder {id_} is being attempted right now; try again when that has ended")
-    tx.on_rollback(undo)
+    tx.on_rollback(recalled.undo)
+    tx.on_commit(recalled.done)
     return replace(reminder, state=State.PENDING, attempts=reminder.attempts - 1)
 
 
 def cancel(tx: Transaction, reminder: Reminder, now: Micros) -> None:
     """Drop it, and write that down."""
+    # A board that wakes in 1970 must not date what is to be kept for a month.
+    now = max(now, reminder.created)
     entry = Settlement(
         reminder, Outcome.CANCELLED, None, reminder.fire_at, reminder.attempts, 0, 0, None, now, None, None
     )  # fmt: skip
@@ -155,7 +179,7 @@ def _due(
 ) -> list[tuple[Micros, int, bool]]:
     if limit <= 0:
         return []
-    parameters = {"method": want.method, "start": start or 0, "until": until, "limit": limit}
+    parameters = {"method": want.method, "start": -(2**63) if start is None else start, "until": until, "limit": limit}
     return [(row.fire_at, row.id, want.repeatable) for row in tx.execute(sql.DUE, parameters)]
 
 

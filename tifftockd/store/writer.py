@@ -7,6 +7,7 @@ batch is what has gathered while the last one was being synced.
 
 from __future__ import annotations
 
+import sqlite3
 import threading
 from collections import deque
 from collections.abc import Callable, Iterator
@@ -40,6 +41,7 @@ class Transaction:
     def __init__(self, connection: Connection) -> None:
         self._connection = connection
         self._undo: list[Callable[[], None]] = []
+        self._after: list[Callable[[], None]] = []
 
     def execute(
         self, sql: TextClause, parameters: dict[str, Any] | list[dict[str, Any]] | None = None
@@ -55,10 +57,22 @@ class Transaction:
         """Call `undo` on the writer's thread should this request not be committed after all."""
         self._undo.append(undo)
 
+    def on_commit(self, after: Callable[[], None]) -> None:
+        """Call `after` on the writer's thread once this request is committed, also when nobody waits for it."""
+        self._after.append(after)
+
     def undone(self) -> None:
         """Call what was registered, last first."""
         while self._undo:
             self._undo.pop()()
+
+    def committed(self) -> None:
+        """Call what was registered, in its order."""
+        for after in self._after:
+            try:
+                after()
+            except Exception as error:
+                journal.event("store-request-failed", journal.ERR, message=type(error).__name__)
 
 
 class _Request(Generic[T]):
@@ -76,6 +90,8 @@ class _Request(Generic[T]):
         if self.error is not None:
             self.future.set_exception(self.error)
         else:
+            if self.transaction is not None:
+                self.transaction.committed()
             self.future.set_result(self.result)  # type: ignore[arg-type]  # set whenever there is no error
 
     def fail(self, error: Exception) -> None:
@@ -109,7 +125,8 @@ class Writer:
     def run(self, work: Callable[[Transaction], T], *, writes: bool = True, first: bool = False) -> T:
         """Do `work` in a transaction and return what it returned, once that is committed.
 
-        `first`: ahead of what is queued. StoreUnavailable when the disk refuses or does not answer in 30 s.
+        `first`: ahead of what is queued, and waited for without a bound, as what it decided must be known.
+        StoreUnavailable when the disk refuses or, for the others, does not answer in 30 s: then it may still be done.
         """
         request = _Request(work, writes)
         with self._wake:
@@ -118,7 +135,7 @@ class Writer:
             (self._first if first else self._queue).append(request)
             self._wake.notify()
         try:
-            return request.future.result(_PATIENCE)
+            return request.future.result(None if first else _PATIENCE)
         except TimeoutError:
             # Should the writer begin it later, nobody would know that it was done.
             request.future.cancel()
@@ -200,23 +217,22 @@ class Writer:
         if not request.writes:
             try:
                 request.result = request.work(request.transaction)
-            except TifftockError as error:
-                request.error = error
+            except (DBAPIError, sqlite3.Error):
+                raise
+            except Exception as error:
+                request.error = _own(error)
             return
         # Through sqlite3 itself: SQLAlchemy would make of these two a third of a request's cost.
         cursor = connection.connection.cursor()
         cursor.execute("SAVEPOINT request")
         try:
             request.result = request.work(request.transaction)
-        except DBAPIError:
+        except (DBAPIError, sqlite3.Error):
             raise
         except Exception as error:
             cursor.execute("ROLLBACK TO request")
             request.transaction.undone()
-            if not isinstance(error, TifftockError):
-                journal.event("store-request-failed", journal.ERR, message=f"{type(error).__name__}: {error}")
-                error = StoreUnavailable(f"the store could not do that: {type(error).__name__}")
-            request.error = error
+            request.error = _own(error)
         cursor.execute("RELEASE request")
 
     def _failed(self, served: list[_Request[Any]], error: Exception) -> None:
@@ -229,7 +245,8 @@ class Writer:
             if self.fault is None:
                 journal.event("store-fault", journal.ERR, message=reason)
             self.fault = reason
-        for request in served:
+        # The last first: what a request did to the claims of one before it is undone before these are.
+        for request in reversed(served):
             if request.writes:
                 request.fail(StoreUnavailable(f"the store cannot be written: {reason}"))
             else:
@@ -287,6 +304,14 @@ def _probe(transaction: Transaction) -> None:
 _PROBE_SQL = text("UPDATE tally SET n = n + 1 WHERE name = 'probe'")
 
 
+def _own(error: Exception) -> TifftockError:
+    """What a request got wrong by itself."""
+    if isinstance(error, TifftockError):
+        return error
+    journal.event("store-request-failed", journal.ERR, message=type(error).__name__)
+    return StoreUnavailable(f"the store could not do that: {type(error).__name__}")
+
+
 def _changes(connection: Connection) -> int:
     """Rows written through this connection: what shows that a commit has been one of something."""
     return int(connection.connection.total_changes)
@@ -311,9 +336,15 @@ def _connect(url: str) -> dataset.Database:
     return database
 
 
+def _decode(text: bytes) -> str:
+    return text.decode("utf-8", "surrogateescape")
+
+
 def _set_up(connection: Any, _record: Any) -> None:
     # sqlite3's own transaction control begins late and commits by itself.
     connection.isolation_level = None
+    # Bytes that are no UTF-8 would fail every row that is read with them; rows.py tells the one that has them.
+    connection.text_factory = _decode
     # For a backup or a person's sqlite3 shell that holds a lock for a moment.
     connection.execute("PRAGMA busy_timeout = 5000")
     if connection.execute("PRAGMA page_count").fetchone()[0] == 0:

@@ -44,7 +44,13 @@ def serve(control: socket.socket, start: Callable[[dict[str, Any], list[int]], N
         if "fork" not in command:
             _act(command, tags)
             continue
-        child = os.fork()
+        try:
+            child = os.fork()
+        except OSError:
+            # As many processes as there may be: that one is not started, and the others live.
+            _keep([], descriptors)
+            control.send(json.dumps({"died": command["fork"], "status": os.EX_OSERR << 8}).encode())
+            continue
         if child == 0:
             signal.set_wakeup_fd(-1)
             signal.signal(signal.SIGCHLD, signal.SIG_DFL)

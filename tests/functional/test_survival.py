@@ -1,0 +1,100 @@
+"""What could leave a reminder stuck: each of these once did."""
+
+import os
+import signal
+import sqlite3
+from pathlib import Path
+
+from tests.daemon import wait_until
+from tests.functional.test_firing import lines
+from tests.functional.test_lifecycle import descendants
+from tests.unit.test_settling import CLAIMED
+from tifftockd.executor.claims import Claims
+
+FAILS_ONCE = """
+import os
+from tifftockd import RemindProcess
+
+class FailsOnce(RemindProcess):
+    def remind(self, message):
+        if self.attempt == 1:
+            raise ValueError
+"""
+
+
+def settled(daemon):
+    counts = daemon.get("/health")["counts"]
+    return counts["pending"] + counts["firing"] == 0
+
+
+def test_a_retry_that_is_due_when_its_failure_is_settled_is_not_forgotten(daemon):
+    daemon.settings["RETRY_DELAY"] = "1ms"
+    daemon.dropin("failsonce.py", FAILS_ONCE)
+    daemon.start()
+    for _ in range(60):
+        daemon.remind(method="failsonce")
+    wait_until(lambda: settled(daemon), "all outcomes")
+    assert [entry["outcome"] for entry in daemon.get("/history?limit=1000")].count("delivered") == 60
+
+
+def test_a_template_that_dies_with_work_queued_is_replaced(daemon, tmp_path):
+    note = tmp_path / "note"
+    daemon.start()
+    for _ in range(20):
+        daemon.remind(method="note", options={"file": str(note), "sleep": 0.05})
+    wait_until(lambda: lines(note), "the first attempts")
+    worker = descendants(daemon.process.pid)[-1]
+    template = int(Path(f"/proc/{worker}/stat").read_text().rpartition(")")[2].split()[1])
+    os.kill(template, signal.SIGKILL)
+    daemon.remind(method="note", options={"file": str(note)})
+    wait_until(lambda: lines(note) and daemon.get("/health")["counts"]["firing"] == 0, "an end of each attempt")
+    assert daemon.outcome(daemon.remind(method="note", options={"file": str(note)}))["outcome"] == "delivered"
+
+
+def test_bytes_that_are_no_text_stop_nothing_else(daemon):
+    daemon.start()
+    told = daemon.remind(message="old")
+    daemon.outcome(told)
+    bad, unknown_zone = (daemon.remind(tz="Europe/Berlin", **{"in": "1h"}) for _ in range(2))
+    daemon.stop()
+    database = sqlite3.connect(daemon.database)
+    with database:
+        database.execute("UPDATE reminder SET fire_at = fire_at - 3600000000, due = due - 3600000000")
+        database.execute("UPDATE reminder SET method = CAST(x'fe' AS TEXT) WHERE id = ?", (bad["id"],))
+        database.execute("UPDATE reminder SET tz = 'Mars/Olympus' WHERE id = ?", (unknown_zone["id"],))
+        database.execute("UPDATE history SET message = CAST(x'ff' AS TEXT)")
+    database.close()
+    daemon.start()
+    assert daemon.outcome(unknown_zone)["outcome"] == "delivered"
+    assert daemon.outcome(daemon.remind())["outcome"] == "delivered"
+    assert "cannot be read" in daemon.history(told)[0]["error"]
+    assert "cannot be read" in daemon.get(f"/reminder/{bad['id']}")["last_error"]
+    assert daemon.request("DELETE", f"/reminder/{bad['id']}").status == 204
+
+
+def test_a_locked_database_is_said_at_the_start(daemon):
+    daemon.start()
+    daemon.stop()
+    holder = sqlite3.connect(daemon.database, isolation_level=None)
+    holder.execute("BEGIN IMMEDIATE")
+    refused = daemon.command()
+    holder.close()
+    assert refused.returncode == os.EX_IOERR
+    assert "database is locked" in refused.stderr
+    assert "Traceback" not in refused.stderr
+
+
+def test_a_claim_is_recalled_once_and_a_later_one_of_its_reminder_stays():
+    queued = []
+    claims = Claims(queued.extend)
+    claims.hold([CLAIMED])
+    claims.begin([CLAIMED])
+    assert claims.recall_all() == [CLAIMED]
+    again = claims.recall(CLAIMED.id)
+    again.undo()
+    assert len(queued) == 1, "what is being given back is not queued again"
+    later = type(CLAIMED)(**{name: getattr(CLAIMED, name) for name in CLAIMED.__slots__})
+    claims.hold([later])
+    claims.forget([CLAIMED])
+    claims.begin([later])
+    assert [claim.reminder for claim in queued][-1] is later
