@@ -52,12 +52,6 @@ class Unauthorized(TifftockError):
     kind = "unauthorized"
 
 
-class Forbidden(TifftockError):
-    """A request that a browser or a forged Host sent."""
-
-    kind = "forbidden"
-
-
 class TooLarge(TifftockError):
     """A body, a line or a header above its limit."""
 

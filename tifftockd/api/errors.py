@@ -7,7 +7,6 @@ from http import HTTPStatus
 from tifftockd.api.body import to_json
 from tifftockd.errors import (
     Firing,
-    Forbidden,
     InvalidInput,
     MethodNotAllowed,
     NotFound,
@@ -21,7 +20,6 @@ from tifftockd.errors import (
 STATUS: dict[type[Exception], HTTPStatus] = {
     InvalidInput: HTTPStatus.BAD_REQUEST,
     Unauthorized: HTTPStatus.UNAUTHORIZED,
-    Forbidden: HTTPStatus.FORBIDDEN,
     NotFound: HTTPStatus.NOT_FOUND,
     MethodNotAllowed: HTTPStatus.METHOD_NOT_ALLOWED,
     Firing: HTTPStatus.CONFLICT,
