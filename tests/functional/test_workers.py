@@ -403,6 +403,12 @@ def test_a_forged_instant_is_neither_before_its_time_nor_to_come(shared, single,
     assert works(shared)
 
 
+@pytest.mark.parametrize("death", ["os._exit(1)", "os.kill(os.getpid(), signal.SIGKILL)"])
+def test_an_answer_counts_also_when_the_worker_dies_right_after_it(shared, single, death):
+    entry = attempt(shared, f"forge(); {death}", single)
+    assert (entry["outcome"], entry["error"]) == ("delivered", None)
+
+
 def test_an_answer_to_another_attempt_is_taken_for_none(shared, single):
     entry = attempt(shared, "forge(job=own_job() - 1); forge(job=own_job() + 1); print('mine')", single)
     assert (entry["outcome"], entry["output"]) == ("delivered", "mine\n")

@@ -329,6 +329,8 @@ class Pool(PoolCallbacks):
 
     def kill(self, worker: WorkerEnd) -> None:
         """Through the process that forked it, which knows it by its tag."""
+        if worker in self._idle:
+            self._idle.remove(worker)
         self._source.kill_worker(worker.tag)
 
     def _let_go(self, worker: WorkerEnd) -> None:

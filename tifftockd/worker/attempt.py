@@ -54,8 +54,8 @@ def run_worker(cls: type[RemindProcess], limits: Limits, socket_fd: int, output_
     pid = os.getpid()
     _settle_in(limits, output_fd)
     streams, clean = (sys.stdout, sys.stderr), _surroundings()
-    stream.sendall(json.dumps({"pid": pid}).encode() + b"\n")
-    with stream.makefile("rb") as lines:
+    with suppress(ConnectionError), stream.makefile("rb") as lines:  # the daemon may die at any time
+        stream.sendall(json.dumps({"pid": pid}).encode() + b"\n")
         for count, line in enumerate(lines, start=1):
             job = json.loads(line)
             answer = _attempt(cls, job)

@@ -37,7 +37,10 @@ def serve(control: socket.socket, start: Callable[[dict[str, Any], list[int]], N
             _report(control, tags)
         if control.fileno() not in ready:
             continue
-        data, descriptors, _flags, _address = socket.recv_fds(control, _COMMAND_BYTES, 3)
+        try:
+            data, descriptors, _flags, _address = socket.recv_fds(control, _COMMAND_BYTES, 3)
+        except ConnectionResetError:
+            break  # closed, with reports in it that the daemon has not read
         if not data:
             break
         command = json.loads(data)
