@@ -15,6 +15,8 @@ from tifftockd.worker import kin
 
 # The largest command: names and limits only.
 _COMMAND_BYTES = 65_536
+# As of waitpid(2): for a child that could not be forked, as if it had exited with EX_OSERR.
+_NOT_STARTED = 71 << 8
 
 
 def serve(control: socket.socket, start: Callable[[dict[str, Any], list[int]], NoReturn]) -> None:
@@ -52,7 +54,7 @@ def serve(control: socket.socket, start: Callable[[dict[str, Any], list[int]], N
         except OSError:
             # As many processes as there may be: that one is not started, and the others live.
             _keep([], descriptors)
-            control.send(json.dumps({"died": command["fork"], "status": os.EX_OSERR << 8}).encode())
+            control.send(json.dumps({"died": command["fork"], "status": _NOT_STARTED}).encode())
             continue
         if child == 0:
             signal.set_wakeup_fd(-1)
