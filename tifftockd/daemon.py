@@ -140,7 +140,7 @@ class Daemon:
     # ---- what the service manager is told
 
     def _turns(self, patience: float) -> bool:
-        return self._scheduler.turns(patience)
+        return self._scheduler.turns(patience) and self._executor.turns(patience)
 
     def _answers(self, patience: float) -> bool:
         return self._server is not None and self._server.answers(patience)

@@ -373,3 +373,32 @@ def test_a_loop_leaves_descriptors_that_it_was_lent_alone(ends):
     os.fstat(ours.fileno())
     theirs.send(b"x")
     assert ours.recv(1) == b"x"
+
+
+def test_a_turn_that_fails_is_not_the_end():
+    class Stumbling(Loop):
+        stumbles = 2
+
+        def _timeout(self):
+            if self.stumbles:
+                self.stumbles -= 1
+                raise OverflowError
+            return super()._timeout()
+
+    loop = Stumbling("test")
+    loop.start()
+    assert loop.turns(10)
+    assert loop.stumbles == 0
+    assert loop.alive
+    loop.stop()
+    assert not loop.alive
+
+
+def test_a_loop_that_is_stuck_does_not_turn():
+    loop, go = Loop("test"), threading.Event()
+    loop.start()
+    loop.call(go.wait)
+    assert not loop.turns(0.05)
+    go.set()
+    assert loop.turns(10)
+    loop.stop()

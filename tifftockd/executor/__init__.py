@@ -90,6 +90,15 @@ class Executor:
         self._ask(lambda: self._each(Generation.close))
         self._loop.stop()
 
+    def turns(self, patience: float) -> bool:
+        """Whether its thread does what it is asked, within so many seconds."""
+        return self._loop.turns(patience)
+
+    @property
+    def alive(self) -> bool:
+        """Whether its thread lives."""
+        return self._loop.alive
+
     # ---- for the scheduler
 
     def room(self, method: str) -> int:

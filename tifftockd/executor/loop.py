@@ -6,6 +6,8 @@ import heapq
 import itertools
 import os
 import select
+import threading
+import time
 from collections import deque
 from collections.abc import Callable
 
@@ -14,6 +16,10 @@ from tifftockd.threads import make_thread
 
 # What epoll_wait(2) takes ends at 24 days; in seconds.
 _LONGEST = 86_400.0
+
+
+# Seconds after a turn that failed.
+_PAUSE = 0.1
 
 
 class Timer:
@@ -62,6 +68,17 @@ class Loop:
         self._calls.append(function)
         os.eventfd_write(self._wake, 1)
 
+    def turns(self, patience: float) -> bool:
+        """From any thread: whether it does what it is asked, within so many seconds."""
+        done = threading.Event()
+        self.call(done.set)
+        return done.wait(patience)
+
+    @property
+    def alive(self) -> bool:
+        """Whether the thread lives."""
+        return self._thread.is_alive()
+
     # ---- in the loop's own thread
 
     def watch(self, descriptor: int, callback: Callable[[int], None], events: int = select.EPOLLIN) -> None:
@@ -85,17 +102,25 @@ class Loop:
 
     def _run(self) -> None:
         while not self._stopping:
-            for descriptor, events in self._poll.poll(self._timeout()):
-                if descriptor == self._wake:
-                    os.eventfd_read(self._wake)
-                elif callback := self._callbacks.get(descriptor):
-                    self._guard(lambda callback=callback, events=events: callback(events))  # type: ignore[misc]
-            while self._timers and self._timers[0][0] <= clock.monotonic():
-                timer = heapq.heappop(self._timers)[2]
-                if not timer.cancelled:
-                    self._guard(timer.call)
-            while self._calls:
-                self._guard(self._calls.popleft())
+            try:
+                self._turn()
+            except Exception as error:
+                # Without this thread nothing fires. Whatever it is may be there again: no spinning.
+                journal.event("executor-error", journal.ERR, message=f"{type(error).__name__}: {error}")
+                time.sleep(_PAUSE)
+
+    def _turn(self) -> None:
+        for descriptor, events in self._poll.poll(self._timeout()):
+            if descriptor == self._wake:
+                os.eventfd_read(self._wake)
+            elif callback := self._callbacks.get(descriptor):
+                self._guard(lambda callback=callback, events=events: callback(events))  # type: ignore[misc]
+        while self._timers and self._timers[0][0] <= clock.monotonic():
+            timer = heapq.heappop(self._timers)[2]
+            if not timer.cancelled:
+                self._guard(timer.call)
+        while self._calls:
+            self._guard(self._calls.popleft())
 
     def _timeout(self) -> float | None:
         while self._timers and self._timers[0][2].cancelled:

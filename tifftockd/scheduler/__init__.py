@@ -84,8 +84,8 @@ class Scheduler:
 
     @property
     def alive(self) -> bool:
-        """Whether the thread lives."""
-        return self._thread.is_alive()
+        """Whether the thread lives, and the executor's, without which nothing fires either."""
+        return self._thread.is_alive() and self._executor is not None and self._executor.alive
 
     def turns(self, patience: float) -> bool:
         """Wake the thread and see it turn, with success or not, within so many seconds."""
