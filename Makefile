@@ -24,7 +24,7 @@ run: .venv/.run
 	@exec $(BIN)/tifftockd
 
 test: .venv/.test
-	@$(BIN)/python -m pytest --quiet --cov --cov-report=term
+	@$(BIN)/python -m pytest --quiet --numprocesses=auto --dist=loadfile --cov --cov-report=term
 
 test-system: .venv/.test
 	@if ls tests/system/test_*.py >/dev/null 2>&1; \

@@ -145,10 +145,12 @@ class Watchdog:
                 left = STATUS_EVERY if left is None else min(left, STATUS_EVERY)
             if self._changed.wait(left) and not self._stopping:
                 # What comes in a burst is shown together.
-                self._pause()
+                self._pause(probe_at)
 
-    def _pause(self) -> None:
+    def _pause(self, probe_at: float) -> None:
         end = clock.monotonic() + STATUS_EVERY
+        if self._every:
+            end = min(end, probe_at)
         while not self._stopping and (left := end - clock.monotonic()) > 0:
             self._changed.clear()
             self._changed.wait(left)

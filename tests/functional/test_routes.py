@@ -471,8 +471,9 @@ def test_handlers_are_listed_with_what_they_need(api):
     assert "TWILIO_ACCOUNT_SID" in methods["sms"]["reason"]
 
 
-class Alive:
-    alive = True
+class Scheduling:
+    def __init__(self, condition):
+        self.condition = condition
 
 
 def app_of(api, scheduler=None):
@@ -488,10 +489,12 @@ def app_of(api, scheduler=None):
 def test_health_tells_what_there_is(api):
     api.remind()
     soon = api.remind(**{"in": "1min"})
-    status, said, _ = api.request("GET", "/health")
+    status, said = call(app_of(api, Scheduling("dead")), "GET", "/health")
     assert status == 503
     assert (said["status"], said["scheduler"]) == ("failing", "dead")
-    status, said = call(app_of(api, Alive()), "GET", "/health")
+    status, said, _ = api.request("GET", "/health")
+    assert (status, said["scheduler"]) == (200, "starting")
+    status, said = call(app_of(api, Scheduling("alive")), "GET", "/health")
     assert status == 200
     assert said["counts"]["pending"] == 2
     assert (said["status"], said["scheduler"], said["store"], said["version"]) == ("ok", "alive", "ok", __version__)

@@ -100,11 +100,11 @@ def get(where, path="/", **headers):
 
 
 def read_all(sock):
-    data = b""
+    data = bytearray()
     with contextlib.suppress(ConnectionResetError):
         while piece := sock.recv(65_536):
             data += piece
-    return data
+    return bytes(data)
 
 
 def raw(where, data):

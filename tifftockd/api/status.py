@@ -48,13 +48,13 @@ def health(api: Api, request: Request) -> Answer:
         summary = api.store.summary()
     except StoreUnavailable as error:
         summary = Summary({}, None, None, error.message)
-    alive = api.scheduler.alive
-    well = alive and summary.fault is None
+    scheduler = api.scheduler.condition
+    well = scheduler != "dead" and summary.fault is None
     return Answer.of(
         {
             "status": "ok" if well else "failing",
             "version": __version__,
-            "scheduler": "alive" if alive else "dead",
+            "scheduler": scheduler,
             "store": summary.fault or "ok",
             "next_due": None if summary.next_due is None else show_instant(summary.next_due, request.config.zone),
             "counts": dict(summary.counts),

@@ -83,9 +83,11 @@ class Scheduler:
         return self._store.change(id_, revise, self._recall, self._expect)
 
     @property
-    def alive(self) -> bool:
-        """Whether the thread lives, and the executor's, without which nothing fires either."""
-        return self._thread.is_alive() and self._executor is not None and self._executor.alive
+    def condition(self) -> str:
+        """`starting`, `alive`, or `dead`; also of the executor, without whose thread nothing fires either."""
+        if self._executor is None:
+            return "starting"
+        return "alive" if self._thread.is_alive() and self._executor.alive else "dead"
 
     def turns(self, patience: float) -> bool:
         """Wake the thread and see it turn, with success or not, within so many seconds."""

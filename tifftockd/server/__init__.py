@@ -140,7 +140,7 @@ class Server:
     def _patience(self) -> float | None:
         """Seconds until there is something to look at by itself; None: not before somebody calls."""
         if self._stop_by is not None:
-            return max(0.0, min(SWEEP, self._stop_by - clock.monotonic()))
+            return max(0.0, min(0.1, self._stop_by - clock.monotonic()))
         return SWEEP if any(server.active_channels for server in self._servers) else None
 
     def _channels(self) -> list[Channel]:
@@ -150,7 +150,7 @@ class Server:
         """Close the connections that are overdue, or, when stopping, those with nothing left to do."""
         if self._stop_by is not None:
             for channel in self._channels():
-                if channel.is_idle or now > self._stop_by:
+                if channel.is_done(now) or now > self._stop_by:
                     channel.handle_close()
         elif now >= self._next_sweep:
             self._next_sweep = now + SWEEP

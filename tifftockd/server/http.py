@@ -31,6 +31,8 @@ LONGEST_CHUNK_LINE = 1024
 # Seconds that a client has for a request, or for reading an answer, and one more for each SLOWEST bytes of it.
 PATIENCE = 10.0
 SLOWEST = 16_384
+# Seconds that a new connection has to begin a request when the daemon stops: its client has not been told.
+_MOMENT = 0.5
 # Seconds that a connection may be idle after an answer.
 KEEP_ALIVE = 60.0
 
@@ -163,7 +165,7 @@ class Channel(HTTPChannel):  # type: ignore[misc]
         self._request_began: float | None = None
         self._sent = 0  # bytes since _output_began
         self._patience = PATIENCE  # for the next request to begin
-        self._lingering = self._writing = False
+        self._lingering = self._writing = self._answered = False
         super().__init__(server, sock, addr, adj, map)
 
     def is_overdue(self, now: float) -> bool:
@@ -179,10 +181,11 @@ class Channel(HTTPChannel):  # type: ignore[misc]
             return now - self._request_began > PATIENCE + received / SLOWEST
         return now - self._idle_since > self._patience
 
-    @property
-    def is_idle(self) -> bool:
-        """Whether there is no request to answer, and no answer to send."""
-        return not self.requests and not self.total_outbufs_len and not self._lingering
+    def is_done(self, now: float) -> bool:
+        """Whether there is nothing to read, to answer or to send. A new connection has a moment to say something."""
+        if self.requests or self.total_outbufs_len or self._lingering or self._request_began is not None:
+            return False
+        return self._answered or now - self._idle_since > _MOMENT
 
     # ---- called by the loop
 
@@ -237,6 +240,7 @@ class Channel(HTTPChannel):  # type: ignore[misc]
         if not self.total_outbufs_len:
             self._begin_output(now)
         self._idle_since, self._patience = now, KEEP_ALIVE
+        self._answered = True
         # While a thread sends, the loop would spin: the channel has something to send, and its lock is taken. What is
         # left afterwards is the loop's. (Above the watermark the thread waits for the loop.)
         self._writing = True
