@@ -27,9 +27,13 @@ test: .venv/.test
 	@$(BIN)/python -m pytest --quiet --numprocesses=auto --dist=loadfile --cov --cov-report=term
 
 test-system: .venv/.test
-	@if ls tests/system/test_*.py >/dev/null 2>&1; \
-	then exec $(BIN)/python -m pytest --quiet tests/system; \
-	else echo 'There are no system tests yet.'; fi
+	@$(BIN)/python tests/system/tools.py
+	@$(MAKE) --no-print-directory --jobs=2 --output-sync=target test-system-bookworm test-system-trixie
+
+# One release: make test-system-trixie
+test-system-%: .venv/.test
+	@echo 'System tests on $*'
+	@$(BIN)/python -m pytest --quiet tests/system -k $*
 
 lint: .venv/.lint
 	@$(BIN)/ruff check --quiet --output-format concise .

@@ -69,7 +69,8 @@ def test_a_broken_dropin_and_a_failed_reload_are_in_the_status(daemon, manager):
     assert "cannot load broken.py" in manager.hear("STATUS=")
     (daemon.folder / ".env").write_text("RETRIES=many\n")
     daemon.process.send_signal(signal.SIGHUP)
-    wait_until(lambda: "reload failed: RETRIES" in manager.hear("STATUS="), "the complaint")
+    complaint = f"reload failed: {daemon.folder}/.env, line 1: RETRIES is 'many'"
+    wait_until(lambda: complaint in manager.hear("STATUS="), "the complaint")
     (daemon.folder / ".env").unlink()
     daemon.process.send_signal(signal.SIGHUP)
     wait_until(lambda: "reload failed" not in manager.hear("STATUS="), "the complaint's end")

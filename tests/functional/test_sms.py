@@ -202,7 +202,6 @@ def test_settings_that_are_wanting_or_wrong_are_named():
     assert spec(TWILIO).missing is None
     assert spec({}).missing == "TWILIO_ACCOUNT_SID and TWILIO_AUTH_TOKEN and TWILIO_PHONE_NUMBER_FROM not set"
     assert spec(TWILIO | {"TWILIO_AUTH_TOKEN": ""}).missing == "TWILIO_AUTH_TOKEN not set"
-    assert "TWILIO_API_URL" in spec(TWILIO | {"TWILIO_API_URL": "api.twilio.com"}).missing
 
 
 def test_a_recipient_is_needed_only_without_a_default(environ):

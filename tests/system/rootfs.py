@@ -13,7 +13,7 @@ from tests.system.tools import KEYRING
 RELEASES = ("bookworm", "trixie")
 
 # On top of the essential packages. systemd-sysv is what makes systemd PID 1.
-BASE = {"systemd", "systemd-sysv", "dbus", "curl", "procps"}
+BASE = {"systemd", "systemd-sysv", "adduser", "dbus", "curl", "procps"}
 
 # Part of each key: a change of how they are made makes them anew.
 _RECIPE = 1

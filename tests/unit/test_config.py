@@ -97,7 +97,7 @@ def test_an_api_url_adds_to_inherited_sockets(env):
 
 @pytest.mark.parametrize("nothing", ["", " \t"])
 def test_an_empty_value_means_the_default(env, nothing):
-    settings = [setting for setting in SETTINGS if setting.name != "TZ"]
+    settings = [setting for setting in SETTINGS if setting.field and setting.name != "TZ"]
     empty, unset = load_config(env | {setting.name: nothing for setting in settings}), load_config(env)
     for setting in settings:
         assert getattr(empty, setting.field) == getattr(unset, setting.field), setting.name
@@ -313,6 +313,12 @@ def test_a_file_that_may_not_be_read_is_an_error_that_says_what_is_expected(env,
         ("HANDLER_MEMORY", "63M", "HANDLER_MEMORY is '63M': out of range; it must be from 64M to 16T"),
         ("HANDLER_OUTPUT", "1025K", "from 0 to 1M"),
         ("TZ", "Mars/Base", "TZ is 'Mars/Base': "),
+        ("SMTP_SECURITY", "ssl", "SMTP_SECURITY is 'ssl': it must be one of starttls, tls, none"),
+        ("SMTP_PORT", "smtp", "SMTP_PORT is 'smtp': not a whole number; it must be from 1 to 65535"),
+        ("SMTP_PORT", "65536", "from 1 to 65535"),
+        ("SMTP_PORT", "0", "from 1 to 65535"),
+        ("MAILGUN_API_URL", "api.eu.mailgun.net", "not a URL; write it like https://example.org"),
+        ("TWILIO_API_URL", "http://", "not a URL"),
         (
             "DATABASE_URL",
             "mysql://host/db",
@@ -352,6 +358,22 @@ def test_a_bad_value_is_named_with_what_would_be_right(env, name, value, says):
     assert message.startswith(f"{name} is ")
     assert says in message
     assert len(message) < 400
+
+
+def test_a_bad_value_of_the_file_is_named_by_file_and_line(env, tmp_path):
+    file = tmp_path / "tifftock.env"
+    file.write_text("# ours\n\nAPI_KEY='a\nb'\n\nexport RETRIES=many # times\n")
+    assert refused(env, file).startswith(f"{file}, line 6: RETRIES is 'many': not a whole number")
+    file.write_text("RETRIES=1\nRETRIES=many\nAPI_URL=http://localhost:5000")
+    assert refused(env, file).startswith(f"{file}, line 2: ")
+    assert refused(env | {"RETRIES": "-1"}, file).startswith("RETRIES is '-1': ")
+    assert refused(env | {"RETRIES": "1"}, file).startswith(f"{file}, line 3: API_URL is 'http://localhost:5000': on T")
+
+
+def test_a_bad_value_of_a_credential_is_named_as_one(env, tmp_path):
+    (tmp_path / "RETRIES").write_text("many\n")
+    message = refused(env | {"CREDENTIALS_DIRECTORY": str(tmp_path)})
+    assert message.startswith("credential RETRIES: RETRIES is 'many': ")
 
 
 @pytest.mark.parametrize(
@@ -457,7 +479,7 @@ def test_anything_else_is_no_size(value):
 
 def test_every_setting_has_a_field_of_its_own(env):
     config = load_config(env)
-    fields = [setting.field for setting in SETTINGS]
+    fields = [setting.field for setting in SETTINGS if setting.field]
     assert len(set(fields)) == len(fields)
     assert {*fields, "env_file", "environ"} == set(vars(config))
 

@@ -12,7 +12,7 @@ import pytest
 
 from tifftockd import RemindProcess, cli
 from tifftockd.config import SETTINGS
-from tifftockd.handlers import email, sms
+from tifftockd.handlers import email
 from tifftockd.handlers.spec import describe
 
 ROOT = Path(__file__).parents[2]
@@ -83,12 +83,7 @@ def defaults():
         for setting in SETTINGS
         if setting.name != "API_URL"
     }
-    theirs = {
-        "SMTP_SECURITY": email.DEFAULT_SECURITY,
-        "MAILGUN_API_URL": email.MAILGUN_API_URL,
-        "TWILIO_API_URL": sms.DEFAULT_API_URL,
-    }
-    return {name: value for name, value in (ours | theirs).items() if value}
+    return {name: value for name, value in ours.items() if value}
 
 
 def test_all_settings_are_in_tifftock_env_5_with_their_defaults_and_none_that_is_not():

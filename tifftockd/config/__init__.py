@@ -20,11 +20,15 @@ from tifftockd.errors import ConfigError
 from tifftockd.when.echo import shown
 
 __all__ = [
+    "DEFAULT_SMTP_SECURITY",
     "KEY_ADVICE",
     "LONGEST_TIMEOUT",
+    "MAILGUN_API_URL",
     "MEMORY",
     "OUTPUT",
     "SETTINGS",
+    "SMTP_SECURITY",
+    "TWILIO_API_URL",
     "Address",
     "Config",
     "fallback_folder",
@@ -48,13 +52,19 @@ LONGEST_TIMEOUT = "30d"
 MEMORY = ("64M", "16T")
 OUTPUT = ("0", "1M")
 
+# How a connection to a mail server is protected; encrypted unless somebody says that it need not be.
+SMTP_SECURITY = ("starttls", "tls", "none")
+DEFAULT_SMTP_SECURITY = "starttls"
+MAILGUN_API_URL = "https://api.mailgun.net"
+TWILIO_API_URL = "https://api.twilio.com"
+
 
 @dataclass(frozen=True, slots=True)
 class Setting:
     """One row of SETTINGS."""
 
     name: str  # in the environment, and in the file
-    field: str  # of Config
+    field: str | None  # of Config; None: a handler's, which finds the text in its environment
     parse: Callable[[Any], object]  # raises Unusable
     default: str | Callable[[Mapping[str, str]], str] | None  # the text, or where the environment says that it is
 
@@ -90,6 +100,12 @@ SETTINGS = (
     Setting("HANDLER_RENEW", "handler_renew", values.number(1, 1_000_000_000), "1000"),
     # As everywhere in Unix: unset is the system's, empty is UTC.
     Setting("TZ", "zone", values.zone, None),
+    # The handlers' own that are right or a slip: it shows at the start, and not at the first mail.
+    Setting("SMTP_SECURITY", None, values.choice(*SMTP_SECURITY), DEFAULT_SMTP_SECURITY),
+    # Empty: by the kind of security
+    Setting("SMTP_PORT", None, values.optional(values.number(1, 65_535)), ""),
+    Setting("MAILGUN_API_URL", None, values.url, MAILGUN_API_URL),
+    Setting("TWILIO_API_URL", None, values.url, TWILIO_API_URL),
 )
 
 
@@ -128,17 +144,23 @@ def load_config(environ: Mapping[str, str], env_file: Path | None = None, *, inh
 
     ConfigError names the file and line, or the setting, its value (if it is no secret) and what would be right.
     """
-    file, settings = sources.read(environ, env_file)
-    found = {setting.field: _parse(setting, settings, environ, inherited) for setting in SETTINGS}
-    config = Config(env_file=file, environ=_for_workers(settings), **found)
+    found = sources.read(environ, env_file)
+    parsed = {setting: _parse(setting, found, environ, inherited) for setting in SETTINGS}
+    fields = {setting.field: value for setting, value in parsed.items() if setting.field}
+    config = Config(env_file=found.file, environ=_for_workers(found.values), **fields)
     tcp = [address.text for address in config.listen if address.path is None]
     if tcp and not config.api_keys:
-        raise ConfigError(f"API_URL is '{tcp[0]}': on TCP clients need a key; {KEY_ADVICE}")
+        raise ConfigError(f"{_place(found, 'API_URL')}API_URL is '{tcp[0]}': on TCP clients need a key; {KEY_ADVICE}")
     return config
 
 
-def _parse(setting: Setting, settings: Mapping[str, str], environ: Mapping[str, str], inherited: bool) -> Any:
-    text = settings.get(setting.name)
+def _place(found: sources.Found, name: str) -> str:
+    return f"{found.places[name]}: " if name in found.places else ""
+
+
+def _parse(setting: Setting, found: sources.Found, environ: Mapping[str, str], inherited: bool) -> Any:
+    text = found.values.get(setting.name)
+    place = _place(found, setting.name)
     origin = "is"
     # Empty is how an environment says "not set"; to TZ alone it means something.
     if text is None or (not text.strip() and setting.default is not None):
@@ -152,10 +174,10 @@ def _parse(setting: Setting, settings: Mapping[str, str], environ: Mapping[str, 
     except Unusable as error:
         value = error.value or text
         if value is None:
-            raise ConfigError(f"{setting.name} is not set, and {error}") from None
+            raise ConfigError(f"{place}{setting.name} is not set, and {error}") from None
         if any(word in setting.name for word in _SECRET) or ("@" in value and not value.startswith("unix:")):
-            raise ConfigError(f"{setting.name} is set to something that is not shown here: {error}") from None
-        raise ConfigError(f"{setting.name} {origin} {shown(value)}: {error}") from None
+            raise ConfigError(f"{place}{setting.name} is set to something that is not shown here: {error}") from None
+        raise ConfigError(f"{place}{setting.name} {origin} {shown(value)}: {error}") from None
 
 
 def _for_workers(settings: Mapping[str, str]) -> Mapping[str, str]:

@@ -6,6 +6,7 @@ import io
 import os
 import re
 from collections.abc import Mapping
+from dataclasses import dataclass
 from pathlib import Path
 
 from tifftockd.config import places
@@ -17,12 +18,33 @@ _NAME = re.compile(r"[A-Za-z_][A-Za-z0-9_]*")
 _NEWLINE = re.compile(r"\r\n|\n|\r")
 
 
-def read(environ: Mapping[str, str], env_file: Path | None) -> tuple[Path | None, dict[str, str]]:
-    """The file that was read, and everything that is set. ConfigError; only the default file may be missing."""
+@dataclass(frozen=True, slots=True)
+class Found:
+    """Everything that is set, and where; what is not in `places` came with the environment."""
+
+    file: Path | None  # the one that was read
+    values: Mapping[str, str]
+    places: Mapping[str, str]  # for people: "/etc/tifftock/tifftock.env, line 7"
+
+
+def read(environ: Mapping[str, str], env_file: Path | None) -> Found:
+    """Read all sources. ConfigError; only the default file may be missing."""
     path = env_file.absolute() if env_file else places.env_file(environ)
     data = _read_file(path, environ, required=env_file is not None)
-    settings = {} if data is None else _parse_file(path, data)
-    return None if data is None else path, settings | _credentials(environ) | dict(environ)
+    lines = {} if data is None else _parse_file(path, data)
+    credentials = _credentials(environ)
+    return Found(
+        file=None if data is None else path,
+        values={name: value for name, (value, _) in lines.items()} | credentials | dict(environ),
+        places={
+            name: place
+            for name, place in (
+                {name: f"{path}, line {line}" for name, (_, line) in lines.items()}
+                | {name: f"credential {name}" for name in credentials}
+            ).items()
+            if name not in environ
+        },
+    )
 
 
 def _read_file(path: Path, environ: Mapping[str, str], *, required: bool) -> bytes | None:
@@ -40,23 +62,24 @@ def _read_file(path: Path, environ: Mapping[str, str], *, required: bool) -> byt
         raise ConfigError(f"cannot open {path}: {error.strerror}; it must be a file of NAME=value lines") from None
 
 
-def _parse_file(path: Path, data: bytes) -> dict[str, str]:
+def _parse_file(path: Path, data: bytes) -> dict[str, tuple[str, int]]:
+    """Each name's value and line."""
     # Here, as worker processes import this package too.
     from dotenv.parser import parse_stream
 
-    settings: dict[str, str] = {}
+    settings: dict[str, tuple[str, int]] = {}
     for binding in parse_stream(io.StringIO(_decode(str(path), data), newline="")):
+        # A binding begins with the empty lines before it.
+        text = binding.original.string
+        empty = text[: len(text) - len(text.lstrip())]
+        line = binding.original.line + len(_NEWLINE.findall(empty))
         if binding.error or (binding.key is not None and binding.value is None):
-            # A binding begins with the empty lines before it.
-            text = binding.original.string
-            empty = text[: len(text) - len(text.lstrip())]
-            line = binding.original.line + len(_NEWLINE.findall(empty))
             # The line itself may hold a secret.
             raise ConfigError(
                 f"{path}, line {line}: not NAME=value; end what begins with a quote, or put a # before it"
             )
         if binding.key is not None and binding.value is not None:
-            settings[binding.key] = binding.value
+            settings[binding.key] = binding.value, line
     return settings
 
 

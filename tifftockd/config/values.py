@@ -14,6 +14,9 @@ from tifftockd.when import parse_span, server_zone
 # Before the path of a database in a file, dataset's and SQLAlchemy's way.
 SQLITE = "sqlite:///"
 
+# What can be requested, as a regular expression: a scheme, a host, and nothing that is no part of a URL.
+HTTP_URL = r"(?i:https?)://[^\s/?#\x00-\x1f\x7f]+(?:[/?#][^\s\x00-\x1f\x7f]*)?"
+
 _FACTORS = {"": 1, "K": 1024, "M": 1024**2, "G": 1024**3, "T": 1024**4}
 _SIZE = re.compile(r"([0-9]{1,19})([KMGT]?)")
 _LARGEST = 2**63 - 1  # what setrlimit(2) takes
@@ -57,6 +60,29 @@ def size(least: str, most: str) -> Callable[[str], int]:
         return value
 
     return parse
+
+
+def choice(*words: str) -> Callable[[str], str]:
+    """A parser of one of these words."""
+
+    def parse(text: str) -> str:
+        if text not in words:
+            raise Unusable(f"it must be one of {', '.join(words)}")
+        return text
+
+    return parse
+
+
+def optional(parse: Callable[[str], object]) -> Callable[[str], object]:
+    """A parser that takes the empty text for None."""
+    return lambda text: parse(text) if text else None
+
+
+def url(text: str) -> str:
+    """A URL that can be requested."""
+    if not re.fullmatch(HTTP_URL, text):
+        raise Unusable("not a URL; write it like https://example.org")
+    return text
 
 
 def number(least: int, most: int) -> Callable[[str], int]:

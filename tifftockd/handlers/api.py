@@ -8,6 +8,7 @@ import re
 from collections.abc import Mapping
 from typing import Any, ClassVar
 
+from tifftockd.config.values import HTTP_URL
 from tifftockd.errors import PermanentError
 from tifftockd.handlers import RemindProcess, outbound
 
@@ -31,7 +32,7 @@ class Api(RemindProcess):
         "body": object,
         "query": dict,
     }
-    _to_pattern: ClassVar[str | None] = outbound.HTTP_URL
+    _to_pattern: ClassVar[str | None] = HTTP_URL
     _to_hint: ClassVar[str | None] = "it must be an http:// or https:// URL"
 
     @classmethod
@@ -43,7 +44,7 @@ class Api(RemindProcess):
     def missing(cls, env: Mapping[str, str]) -> str | None:
         """Nothing has to be set; what is set has to be a URL (which may hold a token, and so is not repeated)."""
         url = env.get("API_REMIND_URL")
-        if url and not outbound.is_http_url(url):
+        if url and not re.fullmatch(HTTP_URL, url):
             return "API_REMIND_URL is not an http:// or https:// URL"
         return None
 

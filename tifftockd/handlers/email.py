@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any, ClassVar
 from urllib.parse import quote
 
 from tifftockd import clock
+from tifftockd.config import DEFAULT_SMTP_SECURITY, MAILGUN_API_URL, SMTP_SECURITY
 from tifftockd.errors import HandlerError, PermanentError, TransientError
 from tifftockd.handlers import RemindProcess, outbound
 
@@ -20,11 +21,9 @@ if TYPE_CHECKING:
 
 SMTP_SETTINGS = ("SMTP_HOST", "EMAIL_FROM")
 MAILGUN_SETTINGS = ("MAILGUN_API_KEY", "MAILGUN_EMAIL_DOMAIN", "MAILGUN_EMAIL_FROM")
-MAILGUN_API_URL = "https://api.mailgun.net"
 
 # RFC 6409, RFC 8314, RFC 5321
-PORTS = {"starttls": 587, "tls": 465, "none": 25}
-DEFAULT_SECURITY = "starttls"
+PORTS = dict(zip(SMTP_SECURITY, (587, 465, 25), strict=True))
 
 # Seconds for each wait for the server; the worker's deadline ends one that drips.
 TIMEOUT = 30.0
@@ -56,12 +55,10 @@ class Email(RemindProcess):
         if _by_smtp(env):
             return _smtp_fault(env)
         lacking_mailgun = [name for name in MAILGUN_SETTINGS if not env.get(name)]
-        if lacking_mailgun:
-            lacking_smtp = [name for name in SMTP_SETTINGS if not env.get(name)]
-            return f"set {_listed(lacking_smtp)}, or {_listed(lacking_mailgun)}"
-        if not outbound.is_http_url(env.get("MAILGUN_API_URL") or MAILGUN_API_URL):
-            return "MAILGUN_API_URL is not an http:// or https:// URL"
-        return None
+        if not lacking_mailgun:
+            return None
+        lacking_smtp = [name for name in SMTP_SETTINGS if not env.get(name)]
+        return f"set {_listed(lacking_smtp)}, or {_listed(lacking_mailgun)}"
 
     @classmethod
     def requires_to(cls, env: Mapping[str, str]) -> bool:
@@ -192,7 +189,7 @@ def _default_recipient(env: Mapping[str, str]) -> str:
 
 
 def _security(env: Mapping[str, str]) -> str:
-    return env.get("SMTP_SECURITY") or DEFAULT_SECURITY
+    return env.get("SMTP_SECURITY") or DEFAULT_SMTP_SECURITY
 
 
 def _port(env: Mapping[str, str]) -> int:
@@ -205,12 +202,6 @@ def _server(env: Mapping[str, str]) -> str:
 
 def _smtp_fault(env: Mapping[str, str]) -> str | None:
     """What is wrong with the settings for SMTP, or None."""
-    security = _security(env)
-    if security not in PORTS:
-        return f"SMTP_SECURITY is {security!r}; it must be one of {', '.join(PORTS)}"
-    port = env.get("SMTP_PORT") or ""
-    if port and not (re.fullmatch("[0-9]{1,5}", port) and 1 <= int(port) <= 65535):
-        return f"SMTP_PORT is {port!r}; it must be a number from 1 to 65535"
     for name, other in (("SMTP_USER", "SMTP_PASSWORD"), ("SMTP_PASSWORD", "SMTP_USER")):
         if env.get(other) and not env.get(name):
             return f"set {name} too, or neither it nor {other}"

@@ -33,16 +33,8 @@ EXCERPT_TIME = 2.0
 # Answers after which the same request may succeed (RFC 9110, 15.5.9; RFC 8470, 5.2; RFC 6585, 4); so may any 5xx.
 TRANSIENT = frozenset({408, 425, 429})
 
-# What can be requested, as a regular expression: a scheme, a host, and nothing that is no part of a URL.
-HTTP_URL = r"(?i:https?)://[^\s/?#\x00-\x1f\x7f]+(?:[/?#][^\s\x00-\x1f\x7f]*)?"
-
 # A shorter "secret" would be found in ordinary words.
 _SHORTEST_SECRET = 5
-
-
-def is_http_url(text: str) -> bool:
-    """Whether a setting can be the URL of a request."""
-    return re.fullmatch(HTTP_URL, text) is not None
 
 
 def new_session(*, trust_env: bool) -> requests.Session:

@@ -7,13 +7,12 @@ import re
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any, ClassVar
 
+from tifftockd.config import TWILIO_API_URL
 from tifftockd.errors import HandlerError, PermanentError, TransientError
 from tifftockd.handlers import RemindProcess, outbound
 
 if TYPE_CHECKING:
     import requests
-
-DEFAULT_API_URL = "https://api.twilio.com"
 
 
 class Sms(RemindProcess):
@@ -32,14 +31,6 @@ class Sms(RemindProcess):
         from twilio.rest import Client
 
         _ = Client("AC", "none").messages
-
-    @classmethod
-    def missing(cls, env: Mapping[str, str]) -> str | None:
-        """Account, token and number have to be set."""
-        url = env.get("TWILIO_API_URL")
-        if url and not outbound.is_http_url(url):
-            return "TWILIO_API_URL is not an http:// or https:// URL"
-        return super().missing(env)
 
     @classmethod
     def requires_to(cls, env: Mapping[str, str]) -> bool:
@@ -69,7 +60,7 @@ class Sms(RemindProcess):
         http_client = TwilioHttpClient(timeout=outbound.READ_TIMEOUT, request_hooks={"response": note})
         http_client.session.verify = outbound.authorities()
         client = Client(env["TWILIO_ACCOUNT_SID"], env["TWILIO_AUTH_TOKEN"], http_client=http_client)
-        client.api.base_url = env.get("TWILIO_API_URL") or DEFAULT_API_URL
+        client.api.base_url = env.get("TWILIO_API_URL") or TWILIO_API_URL
         try:
             client.messages.create(body=message, from_=env["TWILIO_PHONE_NUMBER_FROM"], to=_dialled(to))
         except Exception as error:  # noqa: BLE001  judged below, and raised again in the terms of the contract

@@ -13,6 +13,9 @@ MESSAGE_IDS: dict[str, str] = {
     "reloaded": "4ad06c31d010d1520cd7fc5fdfe277fa",
     "reload-failed": "22a57ddf521951b5a25091d2b1bc9b64",
     "restart-needed": "732ba5ad1b03870b1ea40f6b0d01ec84",
+    # what requests make of a reminder; `cancelled` is below
+    "created": "66b746b9cec4473e8ded00dcbd5172dc",
+    "changed": "0944e163dcab4b71afe3c418b0b18c0b",
     # how a reminder's attempt, or a reminder without one, ended (reminder.Outcome)
     "delivered": "6960b00bab12e2c58416c5f15bdf3f49",
     "failed": "6a491877d8155e985f1cb93dd7c9ce17",

@@ -21,10 +21,10 @@ from tifftockd.config import Config
 from tifftockd.errors import StoreUnavailable
 from tifftockd.executor import Executor
 from tifftockd.executor.claims import Recalled
-from tifftockd.reminder import Draft, Ending, Reminder, Settlement, Verdict
+from tifftockd.reminder import Draft, Ending, Outcome, Reminder, Settlement, Verdict
 from tifftockd.scheduler.cleaning import Cleaning
 from tifftockd.scheduler.pace import Pace
-from tifftockd.scheduler.report import report
+from tifftockd.scheduler.report import report, report_stored
 from tifftockd.scheduler.settling import RetryPolicy, expire, settle
 from tifftockd.store import Store, Want
 from tifftockd.threads import make_thread
@@ -71,16 +71,21 @@ class Scheduler:
 
     def create(self, draft: Draft, owner: int | None) -> Reminder:
         """Store a reminder; it is durable when this returns."""
-        return self._store.create(draft, owner, clock.now(), self._expect)
+        reminder = self._store.create(draft, owner, clock.now(), self._expect)
+        report_stored("created", reminder, self._config.zone)
+        return reminder
 
     def cancel(self, id_: int) -> None:
         """Drop a reminder: no attempt is running, or will. NotFound, Firing."""
-        self._store.cancel(id_, clock.now(), self._recall)
+        reminder = self._store.cancel(id_, clock.now(), self._recall)
+        journal.event(Outcome.CANCELLED, reminder=id_, method=reminder.method)
         self._changed()
 
     def change(self, id_: int, revise: Callable[[Reminder], Draft]) -> Reminder:
         """Replace what a reminder says by what `revise` makes of it. NotFound, Firing, or what `revise` raises."""
-        return self._store.change(id_, revise, self._recall, self._expect)
+        reminder = self._store.change(id_, revise, self._recall, self._expect)
+        report_stored("changed", reminder, self._config.zone)
+        return reminder
 
     @property
     def condition(self) -> str:

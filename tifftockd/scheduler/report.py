@@ -1,9 +1,18 @@
-"""One line of the log for each ending."""
+"""The life of a reminder in the log: one line when it is created, changed or cancelled, and for each ending."""
 
 from __future__ import annotations
 
-from tifftockd import journal
-from tifftockd.reminder import Outcome, Settlement
+from datetime import tzinfo
+
+from tifftockd import clock, journal
+from tifftockd.reminder import Outcome, Reminder, Settlement
+from tifftockd.when import format_when
+
+
+def report_stored(event: str, reminder: Reminder, zone: tzinfo) -> None:
+    """Log that a reminder was `created` or `changed`, and for when it is now."""
+    due = format_when(clock.moment(reminder.due), zone)
+    journal.event(event, reminder=reminder.id, method=reminder.method, due=due, owner=reminder.owner)
 
 
 def report(settlement: Settlement) -> None:

@@ -6,6 +6,7 @@ import contextlib
 import errno
 import fcntl
 import os
+import pwd
 import socket
 import stat
 import struct
@@ -29,6 +30,8 @@ _PATIENCE = 5.0
 _NO_FAMILY = frozenset({errno.EADDRNOTAVAIL, errno.EAFNOSUPPORT})
 # struct ucred of unix(7): pid, uid, gid
 _UCRED = struct.Struct("=iII")
+# TCP_LISTEN of the kernel's tables
+_LISTENING = "0A"
 
 
 class UnixListener(socket.socket):
@@ -165,8 +168,20 @@ def _make_room(path: str) -> None:
             return
         except BlockingIOError:
             raise ListenError("it is in use by another daemon") from None
+        except PermissionError:
+            raise ListenError(
+                f"there is a socket of {_user(status.st_uid)} to which this user may not connect:"
+                " stop what listens there, or choose another path"
+            ) from None
         peer = peer_of(probe)
     raise ListenError("it is in use by another daemon" + (f" (pid {peer[0]}, uid {peer[1]})" if peer else ""))
+
+
+def _user(uid: int) -> str:
+    try:
+        return f"user {pwd.getpwuid(uid).pw_name}"
+    except KeyError:
+        return f"uid {uid}"
 
 
 def _identity(path: str) -> tuple[int, int] | None:
@@ -205,9 +220,20 @@ def _open_tcp(host: str | None, port: int | None, inherited: Sequence[socket.soc
     except OSError as error:
         _close(opened)
         if error.errno == errno.EADDRINUSE:
-            raise ListenError(f"port {port} is in use by another program: stop that, or choose another port") from error
+            raise ListenError(f"port {port} is in use by {_holder(port)}: stop that, or choose another port") from error
         raise
     return opened
+
+
+def _holder(port: int | None) -> str:
+    """Whose program listens on a port, as far as proc_pid_net(5) tells. Its process is for root to see: ss(8)."""
+    for table in ("tcp", "tcp6"):
+        # Not /proc/net, which is not there where a unit has ProcSubset=pid.
+        with contextlib.suppress(OSError), open(f"/proc/self/net/{table}", encoding="ascii") as lines:
+            for _, local, _, state, _, _, _, uid, *_ in map(str.split, lines):
+                if state == _LISTENING and int(local.rpartition(":")[2], 16) == port:
+                    return f"a program of {_user(int(uid))} (sudo ss -ltnp 'sport = :{port}' names it)"
+    return "another program"
 
 
 def _bind_tcp(family: int, name: tuple[Any, ...]) -> socket.socket:

@@ -79,9 +79,15 @@ class Store:
         """The reminder, or NotFound."""
         return self._writer.run(lambda tx: steps.get(tx, id_), writes=False)
 
-    def cancel(self, id_: int, now: Micros, recall: Recall) -> None:
+    def cancel(self, id_: int, now: Micros, recall: Recall) -> Reminder:
         """Drop a reminder that is not being attempted, and say so in its history. NotFound, Firing."""
-        self._writer.run(lambda tx: steps.cancel(tx, steps.stop(tx, id_, recall), now))
+
+        def cancel(tx: Transaction) -> Reminder:
+            reminder = steps.stop(tx, id_, recall)
+            steps.cancel(tx, reminder, now)
+            return reminder
+
+        return self._writer.run(cancel)
 
     def change(
         self,

@@ -27,7 +27,7 @@ def test_a_request_starts_it(service):
     assert not service.is_active()
     assert service.is_active(SOCKET_UNIT)
     assert '"status": "ok"' in service.curl("/health").stdout
-    assert service.is_active()
+    wait_until(service.is_active, "the end of the start")
 
 
 def test_it_is_ready_when_it_answers_and_has_looked_at_overdue_work(service):

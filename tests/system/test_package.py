@@ -6,8 +6,8 @@ import pytest
 
 from tests.daemon import wait_until
 from tests.system import package
-from tests.system.draft_restarts import HOUR, Client, lost
 from tests.system.service import DATABASE, SETTINGS, SOCKET, SOCKET_UNIT, UNIT, Service
+from tests.system.test_restarts import HOUR, Client, lost
 
 # What changes in a machine all by itself, or is apt's and dpkg's own memory
 NOISE = re.compile(

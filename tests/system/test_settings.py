@@ -62,11 +62,12 @@ def test_a_wrong_setting_is_no_loop_for_a_client_that_waits(service):
 SQUATTER = """#!/usr/bin/python3
 import os, socket, time
 
-if os.path.isdir("/run/tifftock"):
-    held = socket.socket(socket.AF_UNIX)
-    held.bind("/run/tifftock/other.sock")
-    os.chmod("/run/tifftock/other.sock", 0o666)
-    held.listen()
+held = []
+for name, mode in (("open", 0o666), ("closed", 0o600)):
+    held.append(socket.socket(socket.AF_UNIX))
+    held[-1].bind(f"/run/tifftock/{name}.sock")
+    os.chmod(f"/run/tifftock/{name}.sock", mode)
+    held[-1].listen()
 other = socket.create_server(("127.0.0.1", 5000))
 # Type=exec would be too early.
 open("/run/squatter-is-there", "w").close()
@@ -74,7 +75,9 @@ time.sleep(600)
 """
 
 
-@pytest.mark.parametrize("address", [TCP, "unix:/run/tifftock/other.sock"], ids=["tcp", "unix"])
+@pytest.mark.parametrize(
+    "address", [TCP, "unix:/run/tifftock/open.sock", "unix:/run/tifftock/closed.sock"], ids=["tcp", "unix", "closed"]
+)
 def test_a_socket_that_cannot_be_had_says_who_has_it(service, address):
     service.machine.write("/usr/local/bin/squatter", SQUATTER, "0755")
     service.override("Restart=no", "RuntimeDirectoryPreserve=yes")
