@@ -15,6 +15,8 @@ from tifftockd.errors import ConfigError, ListenError, StoreError, TifftockError
 
 EX_OK = os.EX_OK
 EX_USAGE = os.EX_USAGE  # 64: the command line
+EX_DATAERR = os.EX_DATAERR  # 65: the database is damaged
+EX_NOINPUT = os.EX_NOINPUT  # 66: --backup finds no database
 EX_UNAVAILABLE = os.EX_UNAVAILABLE  # 69: an address that somebody else has
 EX_SOFTWARE = os.EX_SOFTWARE  # 70: our fault
 EX_IOERR = os.EX_IOERR  # 74: the database cannot be opened
@@ -39,6 +41,7 @@ def _parser() -> _Parser:
     parser.add_argument("--env-file", type=Path, metavar="FILE", help="the file of NAME=value settings")
     action = parser.add_mutually_exclusive_group()
     action.add_argument("--check", action="store_true", help="load settings and handlers, say what is wrong, and exit")
+    action.add_argument("--backup", type=Path, metavar="FILE", help="copy the database, which may be in use, and exit")
     action.add_argument("--version", action="version", version=f"tifftockd {__version__}")
     return parser
 
@@ -47,7 +50,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
     """Run the daemon and return its exit code."""
     options = _parser().parse_args(arguments)
     try:
-        return _check(options) if options.check else _serve(options)
+        if options.check:
+            return _check(options)
+        return _serve(options) if options.backup is None else _backup(options)
     except ConfigError as error:
         return _refuse(error, EX_CONFIG)
     except ListenError as error:
@@ -78,6 +83,15 @@ def _check(options: argparse.Namespace) -> int:
     config = load_config(os.environ, options.env_file, inherited=True)
     failures = _try_handlers(config)
     return EX_CONFIG if failures else EX_OK
+
+
+def _backup(options: argparse.Namespace) -> int:
+    from tifftockd.store import backup
+
+    config = load_config(os.environ, options.env_file, inherited=True)
+    held = backup(config.database_path, options.backup.absolute())
+    _say(f"{options.backup}: {held['reminder']} reminders, {held['history']} lines of history")
+    return EX_OK
 
 
 def _try_handlers(config: Config) -> int:

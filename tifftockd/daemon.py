@@ -14,6 +14,7 @@ from tifftockd.clock import SECOND, Micros
 from tifftockd.config import KEY_ADVICE, Config, fallback_folder, load_config, private_folder
 from tifftockd.errors import ConfigError, StoreError, StoreUnavailable, TifftockError
 from tifftockd.executor import Executor
+from tifftockd.executor.heartbeat import Pulse
 from tifftockd.scheduler import Scheduler
 from tifftockd.server import Server, open_sockets
 from tifftockd.store import Store
@@ -29,6 +30,8 @@ _START = 60.0
 # Seconds that requests, and then attempts, have to end when the daemon stops.
 _REQUESTS = 5.0
 _ATTEMPTS = 60.0
+# Seconds that each part has to show that it works, before the heartbeat.
+_PROBE = 10.0
 # What systemd is asked for, beside its TimeoutStopSec=: all of that, and the time to settle.
 _STOP: Micros = 90 * SECOND
 # For the migration of a large database, beside TimeoutStartSec=.
@@ -59,6 +62,7 @@ class Daemon:
         self._watchdog = Watchdog(self._notifier, environ, [self._turns, self._answers], self._status)
         self._scheduler = Scheduler(self._store, config, self._watchdog.changed)
         self._executor = Executor(config, self._scheduler.wake)
+        self._pulse = Pulse(self._is_well, self._executor.beat)
         self._server: Server | None = None
 
     def run(self) -> None:
@@ -98,6 +102,8 @@ class Daemon:
         addresses = " ".join(_address(one) for one in sockets)
         journal.event("listening", addresses=addresses, version=__version__, interrupted=interrupted or None)
         self._watchdog.start()
+        if self._config.heartbeat_url is not None:
+            self._pulse.start()
         self._notifier.ready()
 
     def reload(self) -> None:
@@ -118,6 +124,8 @@ class Daemon:
                     journal.event("restart-needed", journal.WARNING, setting=name)
             self._config = config
             self._scheduler.reload(config)
+            if config.heartbeat_url is not None:
+                self._pulse.start()
             self._complaint = ""
             journal.event("reloaded")
         self._watchdog.changed()
@@ -129,6 +137,7 @@ class Daemon:
         self._notifier.extend(_STOP)
         journal.event("stopping")
         self._watchdog.stop()
+        self._pulse.stop()
         assert self._server is not None
         self._server.stop(_REQUESTS)
         self._scheduler.stop_claiming()
@@ -137,7 +146,15 @@ class Daemon:
         self._store.close()
         journal.event("stopped")
 
-    # ---- what the service manager is told
+    # ---- what the service manager is told, and others
+
+    def _is_well(self) -> bool:
+        return (
+            self._turns(_PROBE)
+            and self._answers(_PROBE)
+            and self._store.fault is None
+            and not clock.is_wrong(clock.now())
+        )
 
     def _turns(self, patience: float) -> bool:
         return self._scheduler.turns(patience) and self._executor.turns(patience)

@@ -110,8 +110,8 @@ class ConfigError(TifftockError):
 class StoreError(TifftockError):
     """The database cannot be opened: newer than this release, damaged, or held by another daemon.
 
-    `exit_code`: of sysexits.h; 74 (EX_IOERR) unless it is something that a person has to set right (78) or that
-    ends by itself (75, EX_TEMPFAIL).
+    `exit_code`: of sysexits.h; 74 (EX_IOERR) unless it is something that a person has to set right (78; 65,
+    EX_DATAERR, if the database is damaged) or that ends by itself (75, EX_TEMPFAIL).
     """
 
     kind = "store"

@@ -179,7 +179,7 @@ def test_a_clock_set_back_takes_back_what_was_claimed_by_the_old_time(tmp_path, 
         assert outcome(store, queued) is Outcome.DELIVERED
 
 
-def test_a_long_sleep_of_the_machine_is_an_outage_and_its_backlog_is_paced(tmp_path, shifted):
+def test_a_long_sleep_of_the_machine_is_an_outage_and_its_backlog_is_paced(tmp_path, shifted, capfd):
     note = tmp_path / "note"
     with watching(tmp_path, CATCH_UP_RATE="10") as (store, scheduler):
         at = clock.now() + SECOND // 2
@@ -190,3 +190,4 @@ def test_a_long_sleep_of_the_machine_is_an_outage_and_its_backlog_is_paced(tmp_p
             assert outcome(store, one) is Outcome.DELIVERED
         began = [t for *_, t, _ in lines(note)]
         assert max(began) - min(began) > 1.0
+        wait_until(lambda: "outage" in capfd.readouterr().err, "the summary")

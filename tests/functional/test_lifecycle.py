@@ -1,6 +1,7 @@
 """Start, stop, crash, reload: nothing that was accepted is lost, and what ran twice is explained."""
 
 import os
+import re
 import signal
 import sqlite3
 import subprocess
@@ -121,7 +122,7 @@ def test_a_file_that_is_no_database_is_refused(daemon):
     daemon.database.parent.mkdir()
     daemon.database.write_bytes(b"garbage " * 1000)
     refused = daemon.command()
-    assert refused.returncode == os.EX_IOERR
+    assert refused.returncode == os.EX_DATAERR
     assert str(daemon.database) in refused.stderr
     assert daemon.database.read_bytes() == b"garbage " * 1000
 
@@ -230,6 +231,8 @@ def test_what_came_due_while_the_daemon_was_down_is_too_late_after_max_late(daem
     assert daemon.outcome(missed)["outcome"] == "missed"
     assert daemon.state(missed) == "missed"
     assert daemon.outcome(fires)["outcome"] == "delivered"
+    summary = re.compile(r"outage seconds=\d+ latest_seconds=\d delivered=1 missed=1$", re.MULTILINE)
+    wait_until(lambda: summary.search(daemon.log_text()), "the summary of the outage")
     again = daemon.request("PATCH", f"/reminder/{missed['id']}", {}).json
     assert (again["state"], again["attempts"]) == ("pending", 0)
     assert again["key"] != missed["key"]

@@ -322,8 +322,10 @@ def test_coming_from_tifftock(newcomer):
 
 
 def test_running_it(newcomer):
+    newcomer.start()
     [block] = blocks("Running it", "sh")
     output = newcomer.paste(block)
+    assert "tock.db: 0 reminders, 0 lines of history" in output
     assert "method log (built-in): ready" in output
     assert "method email (built-in): unavailable: set SMTP_HOST" in output
     assert output.endswith(f"tifftockd {tifftockd.__version__}")

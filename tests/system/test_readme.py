@@ -16,7 +16,7 @@ def commands():
 
 
 def test_the_commands_for_debian(release, bare, deb):
-    install, use = commands()
+    install, use, backup, restore = commands()
     build, _, install = install.partition("\n")
     assert bare.shell(f"echo {build}").stdout == f"packaging/build {release}\n", "what the fixture has run"
     bare.run("useradd", "--create-home", "ann")
@@ -36,4 +36,8 @@ def test_the_commands_for_debian(release, bare, deb):
     said = bare.shell(use).stdout
     assert re.search(r"1 pending, next in (2h|1h 59min) \(log\)", said), status
     assert "created" in said, journal
+    assert bare.shell(backup).stdout == "/root/tifftock.db: 1 reminders, 0 lines of history\n"
+    service.request("DELETE", f"/reminder/{made['id']}")
+    bare.shell(restore)
+    assert service.state(made) == "pending"
     assert bare.run("test", "-e", SETTINGS).returncode == 0

@@ -149,8 +149,9 @@ def test_all_exit_codes_are_in_tifftockd_8():
 
 def test_the_unit_does_not_restart_what_only_a_person_can_mend():
     unit = (ROOT / "systemd/tifftockd.service").read_text()
-    assert f"\nRestartPreventExitStatus={os.EX_USAGE} {os.EX_CONFIG}\n" in unit
-    assert f"case $EXIT_STATUS in {os.EX_USAGE}|{os.EX_CONFIG})" in unit
+    codes = [str(code) for code in (os.EX_USAGE, os.EX_DATAERR, os.EX_CONFIG)]
+    assert f"\nRestartPreventExitStatus={' '.join(codes)}\n" in unit
+    assert f"case $EXIT_STATUS in {'|'.join(codes)})" in unit
 
 
 # ---- handlers

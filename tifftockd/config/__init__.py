@@ -41,7 +41,7 @@ __all__ = [
 KEY_ADVICE = "set API_KEY, for instance to what this prints: python3 -c 'import secrets; print(secrets.token_hex(32))'"
 
 # The values of settings with these words in their names are never shown.
-_SECRET = ("KEY", "TOKEN", "PASSWORD", "SECRET")
+_SECRET = ("KEY", "TOKEN", "PASSWORD", "SECRET", "HEARTBEAT")
 # What systemd meant for the daemon alone; a worker that saw it would be taken for the daemon, or keep its sockets.
 _DAEMONS_OWN = ("NOTIFY_SOCKET", "CREDENTIALS_DIRECTORY")
 _DAEMONS_OWN_PREFIXES = ("LISTEN_", "WATCHDOG_")
@@ -98,6 +98,8 @@ SETTINGS = (
     Setting("HANDLER_OUTPUT", "handler_output", values.size(*OUTPUT), "8K"),
     # A slow leak is cut off long before HANDLER_MEMORY, and a new worker costs a few milliseconds.
     Setting("HANDLER_RENEW", "handler_renew", values.number(1, 1_000_000_000), "1000"),
+    # Nobody is told anything unless asked to.
+    Setting("HEARTBEAT_URL", "heartbeat_url", values.optional(values.url), ""),
     # As everywhere in Unix: unset is the system's, empty is UTC.
     Setting("TZ", "zone", values.zone, None),
     # The handlers' own that are right or a slip: it shows at the start, and not at the first mail.
@@ -131,6 +133,7 @@ class Config:
     handler_memory: int
     handler_output: int
     handler_renew: int
+    heartbeat_url: str | None = field(repr=False)
     zone: tzinfo
 
     @property

@@ -99,12 +99,25 @@ class Executor:
         """Whether its thread lives."""
         return self._loop.alive
 
+    def beat(self) -> None:
+        """Fetch HEARTBEAT_URL, if it is set, in a worker."""
+
+        def beat() -> None:
+            if self._current.heart is not None:
+                self._current.heart.beat()
+
+        self._loop.call(beat)
+
     # ---- for the scheduler
 
     def room(self, method: str) -> int:
         """How many more reminders of a method may be claimed; 0 when it is not there."""
+        return self._current.pools[method].room() if self.has(method) else 0
+
+    def has(self, method: str) -> bool:
+        """Whether a method is there and has all it needs."""
         pool = self._current.pools.get(method)
-        return 0 if pool is None or pool.spec.missing is not None else pool.room()
+        return pool is not None and pool.spec.missing is None
 
     def repeatable(self, method: str) -> bool:
         """Whether a repeat of this method's attempts costs less than a loss."""

@@ -7,6 +7,7 @@ from typing import Any
 
 from tifftockd import journal
 from tifftockd.config import Config
+from tifftockd.executor.heartbeat import MODULE, Heart
 from tifftockd.executor.loop import Loop
 from tifftockd.executor.pool import Pool
 from tifftockd.executor.processes import Parent, Template
@@ -47,6 +48,7 @@ class Generation:
         self._taken: dict[str, str] = {}  # a method's drop-in
         self._before = before
         self.texts: dict[str, bytes] = {}  # of the drop-ins in use, by path
+        self.heart: Heart | None = None
 
     def load(self, loaded: Callable[[], None]) -> None:
         """Take up the built-in methods and load the drop-ins; `loaded` is called when no more are to come."""
@@ -54,6 +56,9 @@ class Generation:
         for spec in self.registry.specs():
             module = builtin.MODULES[spec.method]
             self._use(spec, self._add(Template(self._loop, self._parent, BUILT_IN, module)))
+        if self.config.heartbeat_url is not None:
+            template = self._add(Template(self._loop, self._parent, BUILT_IN, MODULE))
+            self.heart = Heart(self._loop, self.config, template)
         dropins = find_dropins(self.config.handlers_dir)
         self._loading = {dropin.path for dropin in dropins}
         for dropin in dropins:
@@ -83,6 +88,8 @@ class Generation:
         """End all processes."""
         for pool in self.all_pools():
             pool.close()
+        if self.heart is not None:
+            self.heart.pool.close()
         for template in self._templates:
             template.discard()
         self._parent.close()

@@ -40,6 +40,8 @@ MESSAGE_IDS: dict[str, str] = {
     "worker-failed": "dc73b8c4847c63d9e7e0797d6bc21efb",
     "parent-died": "87efd66d54c8cc5afbc311e4a2cc8ce6",
     "executor-error": "f3412d618cbcbc574b3327b5e0982a54",
+    "heartbeat-failed": "0fa31d13e037481892e979d3fa192483",
+    "heartbeat-recovered": "414696f9b3704d228df1261df319155f",
     # the API
     "request-failed": "e43bbd5e62bf8a66045d85240e7efc0d",
     "server-fault": "2eb2cf8d3125e16be31f832f40347188",

@@ -23,6 +23,7 @@ from tifftockd.executor import Executor
 from tifftockd.executor.claims import Recalled
 from tifftockd.reminder import Draft, Ending, Outcome, Reminder, Settlement, Verdict
 from tifftockd.scheduler.cleaning import Cleaning
+from tifftockd.scheduler.outage import Outage
 from tifftockd.scheduler.pace import Pace
 from tifftockd.scheduler.report import report, report_stored
 from tifftockd.scheduler.settling import RetryPolicy, expire, settle
@@ -59,6 +60,7 @@ class Scheduler:
         self._next_latest: Micros | None = None
         self._alarm_at: Micros | None = None  # what the sleeping thread waits for
         self._pace = Pace(config.catch_up_rate)
+        self._outage: Outage | None = None
         self._endings: list[Ending] = []  # taken from the executor, not settled yet
         self._cleaning = Cleaning(store)
         self._offset: Micros = 0  # of the wall clock to the monotonic one
@@ -128,7 +130,8 @@ class Scheduler:
         """Begin to watch: what was due before now is overdue."""
         self._executor = executor
         now = clock.now()
-        self._pace.watch_from(now)
+        left_at = self._store.left_at
+        self._had_outage(now, None if left_at is None else now - left_at)
         self._offset = now - round(clock.monotonic() * SECOND)
         self._thread.start()
 
@@ -199,8 +202,7 @@ class Scheduler:
         self._endings += self._executor.take_endings()
         wrong = clock.is_wrong(now)
         if self._alarm_at is not None and now > self._alarm_at + _OUTAGE and not wrong:
-            journal.event("outage", journal.WARNING, seconds=(now - self._alarm_at) // SECOND)
-            self._pace.watch_from(now)
+            self._had_outage(now, now - self._alarm_at)
             self._alarm_at = None
         with self._lock:
             hints, self._hints = self._hints, {}
@@ -231,6 +233,8 @@ class Scheduler:
         claims.begin(turn.claimed)
         for settlement in [*settlements, *turn.expired]:
             report(settlement)
+        if self._outage is not None:
+            self._look_at_outage(self._outage, [*settlements, *turn.expired], turn.claimed)
         if settlements or turn.expired or turn.claimed:
             self._changed()
         if not idle:
@@ -249,6 +253,8 @@ class Scheduler:
             self._endings = [ending for ending in self._endings if ending.reminder is not settlement.reminder]
             if self._executor is not None:
                 self._executor.claims.forget([settlement.reminder])
+            if self._outage is not None:
+                self._outage.ended([settlement])
             report(settlement)
 
     def _may_expire(self, hints: dict[str, Micros], now: Micros) -> bool:
@@ -304,7 +310,7 @@ class Scheduler:
         step, self._offset = offset - self._offset, offset
         journal.event("clock-set", journal.NOTICE, seconds=step / SECOND)
         if step > _OUTAGE:
-            self._pace.watch_from(now)
+            self._had_outage(now, step)
         else:
             self._pace.clock_set(now)
         self._alarm_at = None
@@ -315,6 +321,24 @@ class Scheduler:
         taken = self._executor.claims.recall_all(unless)
         now = clock.now()
         self._endings += [Ending(reminder, Verdict.RETURNED, None, now) for reminder in taken]
+
+    # ---- outages
+
+    def _had_outage(self, end: Micros, length: Micros | None) -> None:
+        self._pace.watch_from(end)
+        if self._outage is None:
+            self._outage = Outage(end, length)
+        else:
+            self._outage.again(end, length or 0)
+
+    def _look_at_outage(self, outage: Outage, ended: list[Settlement], claimed: list[Reminder]) -> None:
+        assert self._executor is not None
+        outage.claimed(claimed)
+        outage.ended(ended)
+        waiting = [at for method, at in self._next.items() if self._executor.has(method)]
+        if outage.is_over(min(waiting, default=None)):
+            outage.report()
+            self._outage = None
 
     # ---- small things
 

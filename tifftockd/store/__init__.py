@@ -8,21 +8,24 @@ from __future__ import annotations
 
 import sqlite3
 from collections.abc import Callable, Iterable, Sequence
+from contextlib import suppress
 from pathlib import Path
 
+from sqlalchemy import Connection
 from sqlalchemy.exc import SQLAlchemyError
 
 from tifftockd.clock import Micros
 from tifftockd.errors import StoreError
 from tifftockd.reminder import Draft, Reminder, Settlement
-from tifftockd.store import sql, steps
+from tifftockd.store import damage, sql, steps
+from tifftockd.store.backup import backup
 from tifftockd.store.lock import DatabaseLock
 from tifftockd.store.queries import PIECE, HistoryPage, HistoryQuery, ReminderPage, ReminderQuery, Summary, Turn, Want
 from tifftockd.store.schema import migrate
 from tifftockd.store.steps import Recall
 from tifftockd.store.writer import Transaction, Writer
 
-__all__ = ["HistoryPage", "HistoryQuery", "ReminderPage", "ReminderQuery", "Store", "Summary", "Turn", "Want"]
+__all__ = ["HistoryPage", "HistoryQuery", "ReminderPage", "ReminderQuery", "Store", "Summary", "Turn", "Want", "backup"]
 
 
 class Store:
@@ -33,6 +36,8 @@ class Store:
         self._path = path
         self._writer = Writer(url)
         self._lock: DatabaseLock | None = None
+        # When the database was last written to, before it was opened; None if it is new.
+        self.left_at: Micros | None = None
 
     def open(self, migrating: Callable[[], None] = lambda: None) -> None:
         """Take the database's lock, open it and bring its schema up to date. StoreError says what is wrong.
@@ -44,10 +49,20 @@ class Store:
         except OSError as error:
             raise StoreError(f"cannot create {self._path.parent}: {error.strerror}") from error
         self._lock = DatabaseLock(self._path)
+        self.left_at = _last_write(self._path)
+        damage.refuse_to_replace(self._path)
+
+        def prepare(connection: Connection) -> None:
+            migrate(connection, str(self._path), migrating)
+            damage.check(connection, self._path)
+
         try:
-            self._writer.start(lambda connection: migrate(connection, str(self._path), migrating))
-        except (SQLAlchemyError, sqlite3.Error) as error:
-            raise StoreError(f"cannot open {self._path}: {getattr(error, 'orig', error)}") from error
+            self._writer.start(prepare)
+        except (SQLAlchemyError, sqlite3.Error, damage.Damage) as error:
+            reason = getattr(error, "orig", error)
+            if damage.is_damage(reason):
+                raise damage.reported(self._path, reason) from error
+            raise StoreError(f"cannot open {self._path}: {reason}") from error
 
     def close(self) -> None:
         """Finish what is queued and close the database."""
@@ -238,3 +253,12 @@ class Store:
             return min((end for end in ends if end is not None), default=None)
 
         return self._writer.run(oldest, writes=False)
+
+
+def _last_write(path: Path) -> Micros | None:
+    """By the times of the file and its log."""
+    times = []
+    for file in (path, path.with_name(f"{path.name}-wal")):
+        with suppress(OSError):
+            times.append(file.stat().st_mtime_ns // 1000)
+    return max(times, default=None)
