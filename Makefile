@@ -9,12 +9,13 @@ BIN := .venv/bin
 PYTHON ?= $(firstword $(foreach python,python3 python3.14 python3.13 python3.12 python3.11,\
 	$(shell $(python) -c 'import sys; sys.exit(sys.version_info < (3, 11))' 2>/dev/null && echo $(python))))
 
-.PHONY: help run test test-system lint bench format clean
+.PHONY: help run test test-system test-system-host soak lint bench format clean
 
 help:
 	@echo 'make run          start the daemon by hand; it says where it listens'
 	@echo 'make test         the unit and functional tests, with coverage'
-	@echo 'make test-system  the tests against a real systemd'
+	@echo 'make test-system  the tests against a real systemd, and those of crashes and disks'
+	@echo 'make soak         crash at every call, lose the power at any moment; takes an hour, and goes on where it was stopped'
 	@echo 'make lint         ruff and mypy'
 	@echo 'make bench        creates a second, lateness, memory'
 	@echo 'make format       put the sources into shape'
@@ -28,12 +29,20 @@ test: .venv/.test
 
 test-system: .venv/.test
 	@$(BIN)/python tests/system/tools.py
-	@$(MAKE) --no-print-directory --jobs=2 --output-sync=target test-system-bookworm test-system-trixie
+	@$(MAKE) --no-print-directory --jobs=2 --output-sync=target test-system-bookworm test-system-trixie test-system-host
 
 # One release: make test-system-trixie
 test-system-%: .venv/.test
 	@echo 'System tests on $*'
 	@$(BIN)/python -m pytest --quiet tests/system -k $*
+
+# What needs root or a compiler, and no machine of its own
+test-system-host: .venv/.test
+	@echo 'System tests on this machine'
+	@$(BIN)/python -m pytest --quiet tests/system -k 'not bookworm and not trixie'
+
+soak: .venv/.test
+	@exec $(BIN)/python tests/soak
 
 lint: .venv/.lint
 	@$(BIN)/ruff check --quiet --output-format concise .
@@ -48,7 +57,7 @@ format: .venv/.lint
 	@$(BIN)/ruff format .
 
 clean:
-	@rm -rf .venv .coverage .coverage.* .hypothesis .mypy_cache .pytest_cache .ruff_cache build dist *.egg-info
+	@rm -rf .venv .coverage .coverage.* .hypothesis .mypy_cache .pytest_cache .ruff_cache .soak build dist *.egg-info
 	@find tifftockd tests -name __pycache__ -type d -prune -exec rm -rf {} +
 
 # ---- .venv: a stamp file says what has been installed

@@ -56,6 +56,8 @@ class Daemon:
     folder: Path
     settings: dict[str, str] = field(default_factory=dict)
     process: subprocess.Popen | None = None
+    # A command that executes the daemon, such as nsenter(1), and its arguments.
+    prefix: tuple[str, ...] = ()
 
     @property
     def socket_path(self):
@@ -103,8 +105,9 @@ class Daemon:
         before = self.log_text().count(" listening ")
         with (self.folder / "log").open("a") as log:
             self.process = subprocess.Popen(
-                [sys.executable, "-m", "tifftockd", *arguments], env=self.environ, cwd=self.folder, stderr=log
-            )
+                [*self.prefix, sys.executable, "-m", "tifftockd", *arguments],
+                env=self.environ, cwd=self.folder, stderr=log,
+            )  # fmt: skip
         if wait:
             wait_until(
                 lambda: self.log_text().count(" listening ") > before or self.process.poll() is not None,

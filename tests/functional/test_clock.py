@@ -14,6 +14,7 @@ from tifftockd.config import load_config
 from tifftockd.executor import Executor
 from tifftockd.reminder import Draft, Outcome, State
 from tifftockd.scheduler import Scheduler
+from tifftockd.scheduler.cleaning import Cleaning
 from tifftockd.store import HistoryQuery, Store
 
 HOUR = 3600 * SECOND
@@ -191,3 +192,39 @@ def test_a_long_sleep_of_the_machine_is_an_outage_and_its_backlog_is_paced(tmp_p
         began = [t for *_, t, _ in lines(note)]
         assert max(began) - min(began) > 1.0
         wait_until(lambda: "outage" in capfd.readouterr().err, "the summary")
+
+
+def test_a_wrong_clock_that_is_right_at_last_without_being_set_is_noticed(tmp_path, shifted):
+    shifted.offset = clock.RELEASED - clock.now() - SECOND
+    with watching(tmp_path) as (store, scheduler):
+        # The workers read the real clock, by which it is later.
+        made = scheduler.create(draft(clock.RELEASED + SECOND // 2, max_late=10**6 * HOUR), None)
+        assert outcome(store, made) is Outcome.DELIVERED
+
+
+def test_an_attempt_that_breaks_after_the_clock_was_set_back_has_been_begun(tmp_path, shifted):
+    note = tmp_path / "note"
+    with watching(tmp_path, HANDLER_TIMEOUT="1s") as (store, scheduler):
+        due = clock.now()
+        made = scheduler.create(draft(due, method="once", options={"file": str(note), "sleep": 60}), None)
+        wait_until(lambda: lines(note), "the attempt")
+        set_clock(scheduler, shifted, -HOUR)
+        assert outcome(store, made) is Outcome.UNCERTAIN, "what must not be repeated is not taken back"
+        [entry] = store.history(HistoryQuery(reminder=made.id)).entries
+        assert due <= entry.started <= entry.finished
+
+
+def test_cleaning_that_a_clock_put_off_takes_place_when_the_clock_is_set_back(tmp_path):
+    store = Store(f"sqlite:///{tmp_path}/t.db", tmp_path / "t.db")
+    store.open()
+    cleaning = Cleaning(store)
+    real, year = clock.now(), 365 * 24 * HOUR
+    gone = store.create(draft(real), None, real + year)
+    store.cancel(gone.id, real + year, lambda id_: None)
+    cleaning.step(1, real + year, days=30, most=10)
+    assert cleaning.next(real + year) > real + year
+    cleaning.clock_set(real)
+    assert cleaning.next(real) <= real + HOUR
+    cleaning.step(1, real + HOUR, days=30, most=10)
+    assert cleaning.next(real + HOUR) <= real + 31 * 24 * HOUR, "an entry dated in the future puts nothing off"
+    store.close()

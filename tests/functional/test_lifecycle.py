@@ -239,23 +239,6 @@ def test_what_came_due_while_the_daemon_was_down_is_too_late_after_max_late(daem
     assert daemon.outcome(missed, 2)["outcome"] == "delivered"
 
 
-def test_a_backlog_is_begun_at_the_set_rate(daemon, tmp_path):
-    daemon.settings["CATCH_UP_RATE"] = "20"
-    daemon.start()
-    note = tmp_path / "note"
-    due = f"@{time.time() + 1:.3f}"
-    made = [daemon.remind(method="note", when=due, options={"file": str(note)}) for _ in range(30)]
-    daemon.kill()
-    time.sleep(max(0, made_due(made[0]) + 0.2 - time.time()))
-    daemon.start()
-    fresh = daemon.remind(method="note", options={"file": str(tmp_path / "fresh")})
-    assert daemon.outcome(fresh)["late_ms"] < 1000, "what becomes due now does not wait for the backlog"
-    wait_until(lambda: len(lines(note)) == 30, "the backlog")
-    began = [at for *_, at, _ in lines(note)]
-    assert max(began) - min(began) > 1.0, "30 at 20 a second"
-    assert lines(note)[0][0] == made[0]["id"]
-
-
 # ---- drop-ins and reload
 
 

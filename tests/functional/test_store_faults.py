@@ -2,6 +2,7 @@
 
 import resource
 import sqlite3
+import sys
 import time
 
 from tests.daemon import wait_until
@@ -12,6 +13,14 @@ FAR = "2030-01-01T00:00:00Z"
 def limit_files(daemon, size):
     """From now on the daemon cannot make a file larger than this: its writes fail as on a full disk."""
     resource.prlimit(daemon.process.pid, resource.RLIMIT_FSIZE, (size, resource.RLIM_INFINITY))
+
+
+# Likewise from its start on. The index of SQLite's log is as large as that, a transaction of some pages is larger.
+LIMITED = """
+import os, resource, sys
+resource.setrlimit(resource.RLIMIT_FSIZE, (32_768, resource.RLIM_INFINITY))
+os.execv(sys.argv[1], sys.argv[1:])
+"""
 
 
 def fill(daemon):
@@ -81,3 +90,20 @@ def test_a_lock_that_somebody_holds_for_long_is_survived(daemon):
     holder.close()
     wait_until(lambda: daemon.request("GET", "/health").status == 200, "the recovery", patience=10)
     assert daemon.outcome(daemon.remind())["outcome"] == "delivered"
+
+
+def test_a_start_goes_on_as_soon_as_the_disk_that_refused_its_first_write_is_well(daemon):
+    daemon.start()
+    for _ in range(20):
+        daemon.remind(message="x" * 3000)
+    wait_until(lambda: daemon.get("/health")["counts"]["history"] == 20, "the deliveries")
+    daemon.stop()
+    (daemon.folder / "log").unlink()
+    # The first write is the cleaning, after which nothing else is to be done that would wake the scheduler.
+    daemon.settings["HISTORY_MAX"] = "1"
+    daemon.prefix = (sys.executable, "-c", LIMITED)
+    daemon.start(wait=False)
+    wait_until(lambda: "store-fault" in daemon.log_text(), "the fault")
+    assert " listening " not in daemon.log_text()
+    limit_files(daemon, resource.RLIM_INFINITY)
+    wait_until(lambda: " listening " in daemon.log_text(), "the start", patience=10)

@@ -2,6 +2,7 @@
 
 import pytest
 
+from tests.faults import preload
 from tests.system import package
 from tests.system.machine import Machine
 from tests.system.rootfs import RELEASES, rootfs
@@ -18,6 +19,13 @@ def pytest_runtest_makereport(item, call):
         for node in (item, item.getparent(pytest.Module)):
             node.stash[_failed] = True
     return report
+
+
+@pytest.fixture(scope="session")
+def compiler():
+    """For tests that preload a library into the daemon, on this machine itself."""
+    if reason := preload.obstacle():
+        pytest.skip(reason)
 
 
 @pytest.fixture(scope="session", params=RELEASES)

@@ -14,6 +14,8 @@ NEEDED = {
     "systemd-nspawn": "systemd-container",
     "nsenter": "util-linux",
     "git": "git",
+    "cc": "gcc",
+    "/usr/include/stdio.h": "libc6-dev",
     KEYRING: "debian-archive-keyring",
 }
 BUILD = Path(__file__).parents[2] / "packaging/build"

@@ -69,6 +69,7 @@ class WorkerEnd:
         self._received = bytearray()
         self._unsent = b""
         self._waiting = False
+        self._due = 0.0  # when the attempt may begin, by the monotonic clock
         self._deadline = 0.0
         self._timer: Timer | None = None
         self._handed: Micros = 0
@@ -92,7 +93,8 @@ class WorkerEnd:
         self._begun = False
         self._handed = clock.now()
         ahead = max(0, claim.reminder.fire_at - self._handed)
-        self._deadline = clock.monotonic() + (ahead + self._timeout) / SECOND
+        self._due = clock.monotonic() + ahead / SECOND
+        self._deadline = self._due + self._timeout / SECOND
         if self._timer is None:
             self._timer = self._loop.after((ahead + self._timeout) / SECOND, self._check_deadline)
         self._unsent = json.dumps(job | {"job": self._job}).encode() + b"\n"
@@ -201,14 +203,18 @@ class WorkerEnd:
     def _end(self, verdict: Verdict, error: str | None, started: Micros | None, retry_after: Micros | None) -> None:
         claim, self.claim = self.claim, None
         assert claim is not None
-        finished = clock.now()
+        now, fire_at = clock.now(), claim.reminder.fire_at
+        # The clock may have been set back meanwhile: nothing has ended before it was due and handed over.
+        finished = max(now, self._handed, fire_at)
         if started is not None:
-            # Whatever the worker says: neither before its time nor after now.
-            started = min(max(started, claim.reminder.fire_at), finished)
+            # Whatever the worker says: neither before its time nor after its end.
+            started = min(max(started, fire_at), finished)
         if started is None and verdict in (Verdict.BROKEN, Verdict.INTERRUPTED):
-            started = max(self._handed, claim.reminder.fire_at)
-            if started > finished:  # it was still waiting for its instant
-                verdict, started = Verdict.RETURNED, None
+            # By both clocks: one that was set back since must not make what has begun look as if it had not.
+            if now < fire_at and clock.monotonic() < self._due:
+                verdict = Verdict.RETURNED
+            else:
+                started = max(self._handed, fire_at)
         output, repeatable = self._kept.take(), self._pool.repeatable
         self._pool.ended(Ending(claim.reminder, verdict, started, finished, error, output, retry_after, repeatable))
 

@@ -116,9 +116,9 @@ class Scheduler:
         settlements = []
         for reminder, claimed, repeatable in self._store.firing():
             started = max(claimed, reminder.fire_at)
-            now = max(now, claimed)  # a board that wakes in 1970 must not date what is to be kept for a month
+            finished = max(now, started)  # a board that wakes in 1970 must not date what is to be kept for a month
             reason = "the daemon or the machine died during it"
-            ending = Ending(reminder, Verdict.INTERRUPTED, started, now, reason, repeatable=repeatable)
+            ending = Ending(reminder, Verdict.INTERRUPTED, started, finished, reason, repeatable=repeatable)
             settlements.append(settle(ending, self._policy()))
         if settlements:
             self._store.settle(settlements)
@@ -133,6 +133,7 @@ class Scheduler:
         left_at = self._store.left_at
         self._had_outage(now, None if left_at is None else now - left_at)
         self._offset = now - round(clock.monotonic() * SECOND)
+        self._alarm.set(None)  # from now on it tells when the clock is set
         self._thread.start()
 
     def reload(self, config: Config) -> None:
@@ -175,11 +176,13 @@ class Scheduler:
                     self._give_back()
                     given_back = True
                 self._pass(clock.now())
-                self.passes += 1
+                with self._turned:
+                    self.passes += 1
+                    self._turned.notify_all()
                 if last and not self._endings:
                     return
                 if self._set_alarm():
-                    continue
+                    pause = 0  # and still look: a long cleaning must not hide that the clock was set
             except StoreUnavailable:
                 pause = _BACKOFF_MS  # logged where it was noticed
             except Exception as error:
@@ -288,8 +291,10 @@ class Scheduler:
 
     def _next_wake(self, now: Micros) -> Micros | None:
         assert self._executor is not None
-        if clock.is_wrong(now) or not self._claiming:
-            return None  # the alarm rings when the clock is set
+        if not self._claiming:
+            return None
+        if clock.is_wrong(now):
+            return clock.RELEASED  # the alarm rings when the clock is set; one that is slewed gets here unnoticed
         times = [self._cleaning.next(now), self._next_latest + 1 if self._next_latest is not None else None]
         for method, fire_at in _earlier(self._next, self._hints).items():
             if self._executor.room(method) == 0:
@@ -313,6 +318,7 @@ class Scheduler:
             self._had_outage(now, step)
         else:
             self._pace.clock_set(now)
+        self._cleaning.clock_set(now)
         self._alarm_at = None
         self._give_back(lambda reminder: reminder.fire_at <= now + _LEAD)
 

@@ -16,11 +16,14 @@ class Cleaning:
     def __init__(self, store: Store) -> None:
         self._store = store
         self._due: Micros | None = 0  # at the start; later when the oldest entry will be old enough
+        self._days = 0
         self._more = False
 
     def step(self, kept: int, now: Micros, days: int, most: int) -> None:
         """One piece, if it is time. `kept`: how many there are; they may be `days` days old, and `most`."""
         keep = days * _DAY
+        if days != self._days:  # also after a reload: what may be kept for less time may be old enough now
+            self._days, self._due = days, 0
         if self._due is None and kept:
             self._due = now + keep
         if not self._more and (self._due is None or now < self._due) and kept <= most:
@@ -28,7 +31,13 @@ class Cleaning:
         self._more = self._store.clean(now - keep, most) or self._store.shrink()
         if not self._more:
             oldest = self._store.oldest()
-            self._due = None if oldest is None else max(now + _EVERY, oldest + keep)
+            # An entry of a clock that was ahead is dated in the future.
+            self._due = None if oldest is None else max(now + _EVERY, min(oldest, now) + keep)
+
+    def clock_set(self, now: Micros) -> None:
+        """Look again soon: what was put off by the old time may be due by the new one."""
+        if self._due is not None:
+            self._due = min(self._due, now + _EVERY)
 
     def next(self, now: Micros) -> Micros | None:
         """When the next step is due; None: not before there is something to keep."""

@@ -20,7 +20,17 @@ from tifftockd.reminder import Draft, Reminder, Settlement
 from tifftockd.store import damage, sql, steps
 from tifftockd.store.backup import backup
 from tifftockd.store.lock import DatabaseLock
-from tifftockd.store.queries import PIECE, HistoryPage, HistoryQuery, ReminderPage, ReminderQuery, Summary, Turn, Want
+from tifftockd.store.queries import (
+    CLEANED,
+    PIECE,
+    HistoryPage,
+    HistoryQuery,
+    ReminderPage,
+    ReminderQuery,
+    Summary,
+    Turn,
+    Want,
+)
 from tifftockd.store.schema import migrate
 from tifftockd.store.steps import Recall
 from tifftockd.store.writer import Transaction, Writer
@@ -220,7 +230,7 @@ class Store:
         self._writer.run(lambda tx: steps.settle(tx, settlements), first=True)
 
     def clean(self, before: Micros, most: int) -> bool:
-        """Drop up to PIECE entries and final reminders that ended before `before`, or are more than `most`.
+        """Drop up to CLEANED entries and final reminders that ended before `before`, or are more than `most`.
 
         True when there may be more to do.
         """
@@ -228,20 +238,24 @@ class Store:
         def clean(tx: Transaction) -> bool:
             dropped = 0
             for count, statement in zip(steps.kept(tx), (sql.CLEAN_HISTORY, sql.CLEAN_FINAL), strict=True):
-                parameters = {"before": before, "surplus": count - most, "limit": PIECE}
+                parameters = {"before": before, "surplus": count - most, "limit": CLEANED}
                 dropped = max(dropped, tx.execute(statement, parameters).rowcount)
-            return dropped == PIECE
+            if dropped:
+                tx.on_commit(self._writer.checkpoint)
+            return dropped == CLEANED
 
         return self._writer.run(clean)
 
     def shrink(self) -> bool:
-        """Give up to 100 free pages back to the file system; True when there may be more."""
+        """Give up to CLEANED free pages back to the file system; True when there may be more."""
 
         def shrink(tx: Transaction) -> bool:
             free = int(tx.execute(sql.FREE_PAGES).scalar_one())
+            for _ in range(min(free, CLEANED)):
+                tx.execute(sql.VACUUM)
             if free:
-                tx.drain(sql.VACUUM)
-            return free > 100
+                tx.on_commit(self._writer.checkpoint)
+            return free > CLEANED
 
         return self._writer.run(shrink)
 

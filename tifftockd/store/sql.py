@@ -100,6 +100,7 @@ CLEAN_FINAL = text(
     " FROM reminder WHERE ended IS NOT NULL ORDER BY ended LIMIT :limit) WHERE ended < :before OR place <= :surplus)"
 )
 FREE_PAGES = text("PRAGMA freelist_count")
-VACUUM = "PRAGMA incremental_vacuum(100)"
+# One page: each page of several is a step of its own, and sqlite3 makes only the first step of what returns no columns.
+VACUUM = text("PRAGMA incremental_vacuum(1)")
 OLDEST_ENTRY = text("SELECT finished FROM history ORDER BY id LIMIT 1")
 OLDEST_FINAL = text("SELECT min(ended) FROM reminder WHERE ended IS NOT NULL")

@@ -12,7 +12,7 @@ import threading
 from collections import deque
 from collections.abc import Callable, Iterator
 from concurrent.futures import Future
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from typing import Any, Generic, TypeVar
 
 import dataset
@@ -49,10 +49,6 @@ class Transaction:
     ) -> CursorResult[Any]:
         """One statement; with a list of parameters, once for each."""
         return self._connection.execute(sql, parameters)
-
-    def drain(self, sql: str) -> None:
-        """A statement that does its work a row a step, and returns none: SQLAlchemy would stop at the first."""
-        self._connection.connection.cursor().execute(sql).fetchall()
 
     def on_rollback(self, undo: Callable[[], None]) -> None:
         """Call `undo` on the writer's thread should this request not be committed after all."""
@@ -151,6 +147,12 @@ class Writer:
             self._thread.join()
 
     # ---- the writer's own thread
+
+    def checkpoint(self) -> None:
+        """After a commit: copy the log into the database now, so that its copying is never much at a time."""
+        # What cannot be copied stays in the log, and the next write tells of a disk that refuses.
+        with suppress(DBAPIError, sqlite3.Error):
+            self._connection().connection.cursor().execute("PRAGMA wal_checkpoint(PASSIVE)").fetchall()
 
     def _run(self, prepare: Callable[[Connection], None], opened: Future[None]) -> None:
         try:

@@ -1,0 +1,92 @@
+"""What has been kept long enough goes in small steps, and the file shrinks with it."""
+
+import sqlite3
+from contextlib import closing
+
+from tests import age
+from tests.daemon import wait_until
+from tifftockd import clock
+from tifftockd.store import Store
+from tifftockd.store.queries import CLEANED
+
+HISTORY, FINAL, PENDING = 6000, 2000, 500
+MEGABYTE = 1_000_000
+
+
+def free_pages(path):
+    with closing(sqlite3.connect(path)) as database:
+        return database.execute("PRAGMA freelist_count").fetchone()[0]
+
+
+def counted(path):
+    """The rows of each state, and of the history: as they are, and by the tally."""
+    with closing(sqlite3.connect(path)) as database:
+        assert database.execute("PRAGMA integrity_check").fetchone() == ("ok",)
+        rows = dict(database.execute("SELECT state, count(*) FROM reminder GROUP BY state"))
+        rows["history"] = database.execute("SELECT count(*) FROM history").fetchone()[0]
+        tally = dict(database.execute("SELECT name, n FROM tally WHERE n > 0 AND name <> 'probe'"))
+    return rows, tally
+
+
+def test_an_old_database_is_cleaned_and_shrinks_while_it_is_used(daemon):
+    daemon.database.parent.mkdir(mode=0o700)
+    age.make(daemon.database, pending=PENDING, final=FINAL, history=HISTORY)
+    size = daemon.database.stat().st_size
+    (daemon.folder / ".env").write_text("HISTORY_MAX=10000\n")
+    daemon.start()
+    assert daemon.get("/health")["counts"]["history"] == HISTORY
+    (daemon.folder / ".env").write_text("HISTORY_MAX=10\n")
+    daemon.reload()
+    # Each waits for one step at the most, not for all of them.
+    made = [daemon.remind(**{"in": "1h"}) for _ in range(20)]
+    fired = daemon.remind()
+    assert daemon.outcome(fired)["outcome"] == "delivered"
+    wait_until(lambda: daemon.get("/health")["counts"]["history"] <= 10, "the cleaning")
+    wait_until(lambda: daemon.get("/health")["counts"]["failed"] <= 10, "the cleaning")
+    wait_until(lambda: free_pages(daemon.database) == 0, "the pages to be given back")
+    wait_until(lambda: daemon.database.stat().st_size < size / 4, "the file to be cut")
+    assert daemon.history(fired), "the newest are kept"
+    daemon.stop()
+    rows, tally = counted(daemon.database)
+    assert rows == tally
+    assert rows["pending"] == PENDING + len(made)
+
+
+def test_a_reload_that_shortens_the_time_cleans_at_once(daemon):
+    daemon.database.parent.mkdir(mode=0o700)
+    age.make(daemon.database, pending=10, final=290, history=290)
+    daemon.start()
+    assert daemon.get("/health")["counts"]["history"] == 290
+    (daemon.folder / ".env").write_text("HISTORY_DAYS=10\n")
+    daemon.reload()
+    wait_until(lambda: daemon.get("/health")["counts"]["history"] <= 101, "the cleaning")
+    assert daemon.get("/health")["counts"]["failed"] <= 101
+
+
+def test_a_step_is_small_and_leaves_nothing_in_the_log(tmp_path):
+    path = tmp_path / "t.db"
+    age.make(path, pending=0, final=FINAL, history=HISTORY)
+    log = path.with_name("t.db-wal")
+    store = Store(f"sqlite:///{path}", path)
+    store.open()
+    left = HISTORY
+    while store.clean(clock.now(), most=0):
+        counts = store.summary().counts
+        assert left - counts["history"] <= CLEANED
+        left = counts["history"]
+        # Whoever commits when the log is full copies all of it: here there is never more in it than a step's own.
+        assert log.stat().st_size < MEGABYTE
+    assert left == 0
+    free = free_pages(path)
+    assert free > 5 * CLEANED
+    for steps in range(1, free):
+        size = path.stat().st_size
+        more = store.shrink()
+        assert free_pages(path) >= free - steps * CLEANED, "no step is larger"
+        assert path.stat().st_size < size, "what is given back is given back at once"
+        assert log.stat().st_size < MEGABYTE
+        if not more:
+            break
+    assert steps <= free / CLEANED + 1, "no step is smaller"
+    assert free_pages(path) == 0
+    store.close()
