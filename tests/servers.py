@@ -146,9 +146,9 @@ class Request:
 class HttpServer(_Listening):
     """Gives the answers one after another, the last one for ever; a bare number stands for its status."""
 
-    def __init__(self, *answers: Answer | int, tls: bool = False, port: int = 0) -> None:
+    def __init__(self, *answers: Answer | int, tls: bool = False, port: int = 0, host: str = HOST) -> None:
         super().__init__()
-        self._port = port
+        self._address = (host, port)
         self.requests: list[Request] = []
         self.answers = [Answer(answer) if isinstance(answer, int) else answer for answer in answers or (200,)]
         self._tls = tls
@@ -162,9 +162,10 @@ class HttpServer(_Listening):
         class Handler(_HttpHandler):
             server_of_tests = owner
 
-        self._server = _TcpServer((HOST, self._port), Handler, self._tls)
+        host = self._address[0]
+        self._server = _TcpServer(self._address, Handler, self._tls)
         self.port: int = self._server.server_address[1]
-        self.url = f"{'https' if self._tls else 'http'}://{HOST}:{self.port}"
+        self.url = f"{'https' if self._tls else 'http'}://{f'[{host}]' if ':' in host else host}:{self.port}"
         self._thread = threading.Thread(target=self._server.serve_forever, kwargs={"poll_interval": 0.01})
         self._thread.start()
         return self
@@ -183,6 +184,7 @@ class _TcpServer(socketserver.ThreadingTCPServer):
     daemon_threads = False
 
     def __init__(self, address: tuple[str, int], handler: Any, tls: bool) -> None:
+        self.address_family = socket.AF_INET6 if ":" in address[0] else socket.AF_INET
         super().__init__(address, handler)
         self._tls = tls
         self._connections: set[socket.socket] = set()
@@ -273,7 +275,13 @@ class Mail:
     @property
     def text(self) -> str:
         """The decoded text, with its lines ended by a bare newline."""
-        return str(self.message.get_content()).replace("\r\n", "\n")
+        return self.part("plain")
+
+    def part(self, kind: str) -> str:
+        """The text of this kind, "plain" or "html", likewise."""
+        body = self.message.get_body((kind,))
+        assert body is not None
+        return str(body.get_content()).replace("\r\n", "\n")
 
 
 class MailServer(_Listening):
@@ -492,8 +500,17 @@ def unreachable() -> Iterator[int]:
 
 # ---- the environment of a handler
 
-_PREFIXES = ("SMTP_", "EMAIL_", "MAILGUN_", "TWILIO_", "API_")
-_OTHERS = ("http_proxy", "https_proxy", "all_proxy", "no_proxy", "netrc", "requests_ca_bundle", "curl_ca_bundle")
+_PREFIXES = ("SMTP_", "EMAIL_", "MAILGUN_", "TWILIO_", "API_", "NOTIFY_")
+_OTHERS = (
+    "http_deny",
+    "http_proxy",
+    "https_proxy",
+    "all_proxy",
+    "no_proxy",
+    "netrc",
+    "requests_ca_bundle",
+    "curl_ca_bundle",
+)
 
 
 def clean_environ(environ: Mapping[str, str] = os.environ) -> dict[str, str]:
@@ -514,3 +531,17 @@ def handler_environ() -> Iterator[os._Environ[str]]:
     finally:
         os.environ.clear()
         os.environ.update(saved)
+
+
+@contextlib.contextmanager
+def plain_sockets() -> Iterator[None]:
+    """For what watches sockets (tifftockd.handlers.watch) in this process: they are as they were afterwards.
+
+    It leaves them watched while threads go on that were not there before, and servers of tests have threads.
+    """
+    try:
+        yield
+    finally:
+        for name in ("connect", "connect_ex", "sendto", "sendmsg"):
+            if name in vars(socket.socket):
+                delattr(socket.socket, name)

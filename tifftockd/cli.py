@@ -3,27 +3,40 @@
 from __future__ import annotations
 
 import argparse
+import io
+import json
 import os
+import shlex
+import signal
 import sys
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import NoReturn, TextIO
+from textwrap import indent
+from typing import Any, NoReturn, TextIO
 
 from tifftockd import __version__, journal
 from tifftockd.config import Config, load_config
-from tifftockd.errors import ConfigError, ListenError, StoreError, TifftockError
+from tifftockd.errors import ConfigError, InvalidInput, ListenError, StoreError, TifftockError
+from tifftockd.handlers.dropins import without_run_bit
+from tifftockd.handlers.registry import Registry
+from tifftockd.handlers.spec import MethodSpec
+from tifftockd.reminder import Ending, State
 
 EX_OK = os.EX_OK
 EX_USAGE = os.EX_USAGE  # 64: the command line
 EX_DATAERR = os.EX_DATAERR  # 65: the database is damaged
 EX_NOINPUT = os.EX_NOINPUT  # 66: --backup finds no database
 EX_UNAVAILABLE = os.EX_UNAVAILABLE  # 69: an address that somebody else has
-EX_SOFTWARE = os.EX_SOFTWARE  # 70: our fault
+EX_SOFTWARE = os.EX_SOFTWARE  # 70: our fault; or --try's attempt has failed for good
 EX_IOERR = os.EX_IOERR  # 74: the database cannot be opened
+EX_TEMPFAIL = os.EX_TEMPFAIL  # 75: another daemon has the database; or --try's attempt would be made again
 EX_CONFIG = os.EX_CONFIG  # 78: a setting; systemd does not restart after this one
 
-# Seconds that --check waits for drop-ins: each has 10.
+# Seconds that --check and --try wait for drop-ins: each has 10.
 _PATIENCE = 15.0
+
+_USAGE = """%(prog)s [--env-file FILE] [--check | --backup FILE | --version]
+       %(prog)s [--env-file FILE] --try METHOD MESSAGE [--to TO] [--option NAME=VALUE]..."""
 
 
 class _Parser(argparse.ArgumentParser):
@@ -35,6 +48,7 @@ class _Parser(argparse.ArgumentParser):
 def _parser() -> _Parser:
     parser = _Parser(
         prog="tifftockd",
+        usage=_USAGE,
         description="Makes something happen at an exact time, by one API call, and never loses it.",
         epilog="Settings come from the environment, credentials and the file; README.md lists them.",
     )
@@ -42,14 +56,39 @@ def _parser() -> _Parser:
     action = parser.add_mutually_exclusive_group()
     action.add_argument("--check", action="store_true", help="load settings and handlers, say what is wrong, and exit")
     action.add_argument("--backup", type=Path, metavar="FILE", help="copy the database, which may be in use, and exit")
+    action.add_argument("--try", dest="method", metavar="METHOD", help="run a method once, show how it went, and exit")
     action.add_argument("--version", action="version", version=f"tifftockd {__version__}")
+    parser.add_argument("message", nargs="?", metavar="MESSAGE", help="of --try; after -- it may begin with a -")
+    parser.add_argument("--to", metavar="TO", help="of --try: for whom")
+    parser.add_argument(
+        "--option", action="append", default=[], metavar="NAME=VALUE", help="of --try: one of the method's options"
+    )
     return parser
+
+
+def _read(arguments: Sequence[str] | None) -> argparse.Namespace:
+    parser = _parser()
+    options = parser.parse_args(arguments)
+    if options.method is None and (options.message is not None or options.to is not None or options.option):
+        parser.error("a message, --to and --option belong to --try METHOD")
+    if options.method is not None and options.message is None:
+        parser.error("--try METHOD needs a MESSAGE")
+    texts: dict[str, str] = {}
+    for option in options.option:
+        name, equals, text = option.partition("=")
+        if not (name and equals) or name in texts:
+            parser.error(f"--option {option}: {'it is there twice' if name in texts else 'write it as NAME=VALUE'}")
+        texts[name] = text
+    options.option = texts
+    return options
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run the daemon and return its exit code."""
-    options = _parser().parse_args(arguments)
+    options = _read(arguments)
     try:
+        if options.method is not None:
+            return _try(options)
         if options.check:
             return _check(options)
         return _serve(options) if options.backup is None else _backup(options)
@@ -110,6 +149,95 @@ def _try_handlers(config: Config) -> int:
         _say(f"{file}: {reason}", sys.stderr)
     executor.stop(0)
     return len(failures)
+
+
+# ---- --try
+
+
+def _try(options: argparse.Namespace) -> int:
+    """Run a method once as the daemon would."""
+    from tifftockd.executor.trial import Trial
+
+    config = load_config(os.environ, options.env_file, inherited=True)
+    journal.use(level=journal.WARNING)
+    if isinstance(sys.stdout, io.TextIOWrapper):
+        sys.stdout.reconfigure(errors="backslashreplace")  # a handler may print anything
+    # What the daemon's handlers make is nobody else's.
+    os.umask(0o077)
+    try:
+        with Trial(config, _PATIENCE) as trial:
+            spec = _find(trial.registry, options.method, config)
+            given = _checked(spec, options)
+            ending = trial.attempt(spec.method, given["message"], given.get("to"), given["options"])
+    except InvalidInput as error:
+        _say(f"tifftockd: {error.message}", sys.stderr)
+        # Not the arguments, but what they ask for has to be mended.
+        return EX_CONFIG if error.kind == "method_unavailable" else EX_USAGE
+    except KeyboardInterrupt:
+        signal.signal(signal.SIGINT, signal.SIG_DFL)
+        signal.raise_signal(signal.SIGINT)
+    return _show(ending, spec, config)
+
+
+def _find(registry: Registry, method: str, config: Config) -> MethodSpec:
+    try:
+        return registry.find(method, 0)
+    except InvalidInput as error:
+        hints = [
+            f"{file} has no run bit; mend it by: chmod a+x {shlex.quote(str(file))}"
+            for file in without_run_bit(config.handlers_dir, method)
+        ]
+        kind = error.kind
+        if registry.get(method) is None and registry.failures():
+            # Each of them was told when it failed.
+            hints.append("it may be in a file above that could not be loaded")
+            kind = "method_unavailable"
+        raise InvalidInput("; ".join([error.message, *hints]), kind=kind) from None
+
+
+def _checked(spec: MethodSpec, options: argparse.Namespace) -> Mapping[str, Any]:
+    """The fields of a reminder, with exactly those checks that a request has to pass. InvalidInput."""
+    from tifftockd.api.body import read_object
+    from tifftockd.api.fields import read_fields
+
+    fields = {
+        "message": options.message,
+        "to": options.to,
+        "options": {name: _value(text, (spec.options or {}).get(name)) for name, text in options.option.items()},
+    }
+    given = read_fields(read_object(io.BytesIO(json.dumps(fields).encode())))
+    spec.check(given["to"], given["options"], given["message"])
+    return given
+
+
+def _value(text: str, wanted: object) -> Any:
+    """What an option's text means where the method wants this type of value."""
+    if wanted not in ("int", "float", "bool", "list", "dict"):
+        return text
+    try:
+        return json.loads(text)
+    except (ValueError, RecursionError):
+        return text  # which is not what is wanted, and is told so
+
+
+def _show(ending: Ending, spec: MethodSpec, config: Config) -> int:
+    from tifftockd.scheduler.settling import RetryPolicy, settle
+
+    settlement = settle(ending, RetryPolicy(config.retry_delay))
+    code = {None: EX_OK, State.PENDING: EX_TEMPFAIL}.get(settlement.state, EX_SOFTWARE)
+    again = {EX_OK: "", EX_TEMPFAIL: ", to be tried again", EX_SOFTWARE: ", not to be tried again"}[code]
+    _say(f"method:    {spec.method} ({spec.source})")
+    _say(f"outcome:   {settlement.outcome}{again}")
+    if ending.started is not None:
+        _say(f"time:      {(ending.finished - ending.started) / 1_000_000:.3f} s")
+    if settlement.error:
+        _say(f"error:     {settlement.error}")
+    # Of a person's own code; what else there is of one, is in the output.
+    trace = ending.trace if ending.trace and f'File "{spec.source}"' in ending.trace else ""
+    for name, text in (("output", (ending.output or "").removesuffix(trace)), ("traceback", trace)):
+        if text:
+            _say(f"{name}:\n{indent(text.rstrip(), '    ')}")
+    return code
 
 
 def _say(text: str, stream: TextIO = sys.stdout) -> None:

@@ -126,6 +126,7 @@ class Ending:
     output: str | None = None
     retry_after: Micros | None = None
     repeatable: bool = True  # by the class that made the attempt
+    trace: str | None = None  # of what it raised; not stored
 
 
 @dataclass(frozen=True, slots=True)

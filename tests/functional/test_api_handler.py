@@ -6,6 +6,7 @@ import sys
 import time
 from datetime import UTC, datetime, timedelta
 from email.utils import format_datetime
+from urllib.parse import parse_qsl
 
 import pytest
 
@@ -114,6 +115,85 @@ def test_a_method_without_a_body_has_none_unless_it_is_given_one(method):
     assert server.requests[0].body == b""
     assert "content-type" not in server.requests[0].headers
     assert server.requests[1].json() == {"a": 1}
+
+
+NASTY = 'say "hi" \\\\ {id} {{when}}\nTee, schön heiß ☕'
+
+
+def test_message_id_and_when_are_replaced_in_headers_query_and_body():
+    with HttpServer() as server:
+        fire(
+            server.url + "/{message}",
+            message="tea & {id} = %41?",
+            headers={"X-Title": "{id}: {message}", "X-When": "{when}", "X-Other": "{{}} {to}"},
+            query={"q": "{message}", "at": ["{when}", 7], "{id}": "{}"},
+            body={"text": "{message}", "{message}": 1, "list": ["{id}", {"deep": "{when}!"}], "n": 7},
+        )
+    (request,) = server.requests
+    assert request.path == "/%7Bmessage%7D"
+    assert parse_qsl(request.query) == [
+        ("q", "tea & {id} = %41?"),
+        ("at", "2026-11-24T21:00:00+01:00"),
+        ("at", "7"),
+        ("{id}", "{}"),
+    ]
+    assert request.headers["x-title"] == "7: tea & {id} = %41?"
+    assert request.headers["x-when"] == "2026-11-24T21:00:00+01:00"
+    assert request.headers["x-other"] == "{{}} {to}"
+    assert request.json() == {
+        "text": "tea & {id} = %41?",
+        "{message}": 1,
+        "list": ["7", {"deep": "2026-11-24T21:00:00+01:00!"}],
+        "n": 7,
+    }
+
+
+@pytest.mark.parametrize("content_type", ["application/json", "Application/Problem+JSON; charset=utf-8", "text/json"])
+def test_in_a_string_that_is_json_the_message_is_escaped(content_type):
+    with HttpServer() as server:
+        fire(
+            server.url,
+            message=NASTY,
+            headers={"content-type": content_type},
+            body='{"text": "<{message}>", "id": {id}, "q": "\\"{when}\\""}',
+        )
+    assert server.requests[0].json() == {"text": f"<{NASTY}>", "id": 7, "q": '"2026-11-24T21:00:00+01:00"'}
+    assert server.requests[0].headers["content-type"] == content_type
+
+
+@pytest.mark.parametrize("headers", [{}, {"Content-Type": "text/csv"}])
+def test_in_any_other_string_the_message_is_as_it_is(headers):
+    with HttpServer() as server:
+        fire(server.url, message=NASTY, headers=headers, body="{id};{message}")
+    assert server.requests[0].body.decode() == f"7;{NASTY}"
+
+
+def test_without_a_body_of_the_callers_the_message_is_as_it_is():
+    with HttpServer() as server:
+        fire(server.url, message="{id} {message}")
+    assert server.requests[0].json() == {"message": "{id} {message}"}
+
+
+def test_a_message_in_a_header_may_be_any_line():
+    with HttpServer() as server:
+        fire(server.url, message="  Tee, schön: heiß ☕ ", headers={"X-Title": "{message}"})
+    assert server.requests[0].headers["x-title"].encode("latin-1").decode() == "Tee, schön: heiß ☕"
+
+
+def test_a_message_cannot_become_a_header():
+    with HttpServer() as server:
+        error = failure(server.url, message="tea\r\nX-Evil: 1", headers={"X-Title": "{message}"})
+    assert isinstance(error, PermanentError)
+    assert "X-Title" in str(error)
+    assert server.requests == []
+
+
+def test_what_was_put_into_a_header_or_a_query_is_hidden_like_a_secret():
+    with HttpServer(Answer(400, "you said tea-is-ready and 7:tea-is-ready")) as server:
+        text = str(
+            failure(server.url, message="tea-is-ready", headers={"X-A": "7:{message}"}, query={"a": "{message}"})
+        )
+    assert text.endswith("you said [hidden] and [hidden]")
 
 
 def test_the_user_and_password_of_a_url_become_basic_authentication():
@@ -411,4 +491,4 @@ assert "requests" in sys.modules
 
 
 def test_what_is_declared_can_be_shown_as_json():
-    assert json.loads(json.dumps(spec({}).options))["body"] == "any"
+    assert json.loads(json.dumps(spec({}).options))["body"] == "body"

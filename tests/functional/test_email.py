@@ -88,6 +88,34 @@ def test_the_subject_may_be_given(environ):
     assert server.mails[0].message["Subject"] == "Überschrift, " * 20 + "Ende"
 
 
+HTML = "<p>Tee ist <b>fertig</b>: 95&nbsp;°C</p>\n" + "<!-- " + "x" * 2000 + " -->\n.\n"
+
+
+def test_an_html_form_of_the_text_is_the_other_part_of_the_mail(environ):
+    with MailServer() as server:
+        by_smtp(environ, server)
+        fire("Tee ist fertig: 95 °C\n", html=HTML, subject="Tee")
+        fire("plain", html="")
+    mail, plain = server.mails
+    assert mail.message.get_content_type() == "multipart/alternative"
+    # RFC 2046, 5.1.4: the best is the last.
+    assert [part.get_content_type() for part in mail.message.iter_parts()] == ["text/plain", "text/html"]
+    assert mail.text == "Tee ist fertig: 95 °C\n"
+    assert mail.part("html") == HTML
+    assert mail.message["Subject"] == "Tee"
+    assert (mail.content.isascii(), max(len(line) for line in mail.content.splitlines()) <= 998) == (True, True)
+    assert plain.message.get_content_type() == "text/plain"
+
+
+def test_html_is_sent_as_it_is(environ):
+    text = "<a href='cid:1'>{message} {id}</a> <img src=\"file:///etc/passwd\">\n"
+    with MailServer() as server:
+        by_smtp(environ, server)
+        fire(html=text)
+    assert server.mails[0].part("html") == text
+    assert list(server.mails[0].message.iter_attachments()) == []
+
+
 def test_long_lines_and_leading_dots_arrive_whole(environ):
     text = ".\n..dots\n" + "x" * 5000 + "\nend\n"
     with MailServer() as server:
@@ -346,6 +374,16 @@ def test_mailgun_gets_tifftocks_form_with_a_message_id(environ):
     assert (form["to"], form["subject"]) == (["ann@example.org,bob@example.org"], ["Über"])
 
 
+def test_mailgun_gets_the_html_form_too(environ):
+    with HttpServer() as server:
+        environ |= MAILGUN | {"MAILGUN_API_URL": server.url}
+        fire("Tee ist fertig", html=HTML)
+        fire("Tee ist fertig", html="")
+    first, second = (parse_qs(request.body.decode()) for request in server.requests)
+    assert (first["text"], first["html"]) == (["Tee ist fertig"], [HTML])
+    assert "html" not in second
+
+
 @pytest.mark.parametrize(
     ("answer", "kind"),
     [
@@ -394,6 +432,7 @@ def test_mailgun_out_of_reach_is_transient(environ):
         ({"subject": "tea\nBcc: eve@example.org"}, "subject"),
         ({"subject": "tea\r"}, "subject"),
         ({"subject": "tea\0"}, "subject"),
+        ({"subject": "tea\u2028Bcc: eve@example.org"}, "subject"),
     ],
 )
 def test_line_breaks_cannot_become_headers(environ, way, what, named):

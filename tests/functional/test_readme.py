@@ -26,7 +26,7 @@ from tifftockd import RemindProcess, cli
 from tifftockd.api import ROUTES
 from tifftockd.api.fields import FIELDS
 from tifftockd.config import SETTINGS
-from tifftockd.handlers import email, sms
+from tifftockd.handlers import email, notify, sms
 from tifftockd.handlers.builtin import builtin_specs
 from tifftockd.reminder import Outcome, State
 
@@ -243,7 +243,7 @@ def test_everyday_use(newcomer):
     assert (changed["when"][11:19], changed["message"]) == ("17:30:00", "call the other bank")
     # DELETE says nothing
     assert [(entry["reminder"], entry["outcome"]) for entry in history] == [(2, "cancelled")]
-    assert [method["method"] for method in handlers["methods"]] == ["api", "email", "log", "sms"]
+    assert [method["method"] for method in handlers["methods"]] == ["api", "email", "log", "notify", "sms"]
     assert (health["status"], health["counts"]["pending"]) == ("ok", 1)
 
 
@@ -254,19 +254,25 @@ def test_methods(newcomer):
     values = dict(line.split("=", 1) for line in settings.text.split())
     login = values["SMTP_USER"], values["SMTP_PASSWORD"]
     taken = Answer(201, json.dumps({"sid": "SM1", "status": "queued"}))
-    with MailServer("starttls", login=login) as mail, HttpServer(taken) as twilio, HttpServer() as lights:
+    with (
+        MailServer("starttls", login=login) as mail,
+        HttpServer(taken) as twilio,
+        HttpServer() as lights,
+        HttpServer() as family,
+    ):
         # The environment wins over .env: it says where the outside world is.
         newcomer.settings |= trust(newcomer.folder) | {
             "SMTP_HOST": "127.0.0.1",
             "SMTP_PORT": str(mail.port),
             "TWILIO_API_URL": twilio.url,
+            "NOTIFY_FAMILY": f"json://127.0.0.1:{family.port}",
         }
         newcomer.start()
         newcomer.say(settings)
         newcomer.reload_as_shown()
         newcomer.paste(blocks("Everyday use", "sh")[0])
         made = answers(newcomer.paste(use, target=("localhost:8080", f"127.0.0.1:{lights.port}")))
-        assert [reminder["method"] for reminder in made] == ["email", "sms", "api"]
+        assert [reminder["method"] for reminder in made] == ["email", "sms", "api", "notify"]
         for reminder in made:
             assert newcomer.fire(reminder)["outcome"] == "delivered"
     [sent] = mail.mails
@@ -275,15 +281,19 @@ def test_methods(newcomer):
     assert sent.text == "call the bank\n"
     assert parse_qs(twilio.requests[0].body.decode())["To"] == ["+491701234567"]
     [request] = lights.requests
-    assert (request.method, request.target, request.json()) == ("PUT", "/lights", {"on": True})
+    # As it was due when it fired.
+    why = f"on, said at {newcomer.history(made[2])[0]['due']}"
+    assert (request.method, request.target, request.json()) == ("PUT", "/lights", {"on": True, "why": why})
     assert request.headers["authorization"] == "Bearer SECRET"
+    [told] = [request.json() for request in family.requests]
+    assert (told["title"], told["message"], told["type"]) == ("Bank", "call the bank", "warning")
 
 
 @needs_curl
 def test_your_own_method(newcomer):
     newcomer.start()
     [source] = blocks("Your own method", "python")
-    [use] = blocks("Your own method", "sh")
+    [use, _] = blocks("Your own method", "sh")
     place = re.match(r"# ~/(\S+)\n", source.text)[1]
     assert len(source.text.split("\n\n\n")[1].splitlines()) <= 10
     file = newcomer.folder / place
@@ -292,11 +302,36 @@ def test_your_own_method(newcomer):
     file.chmod(0o644)
     newcomer.reload_as_shown()
     newcomer.paste(blocks("Everyday use", "sh")[0])
-    [made] = answers(newcomer.paste(use))
+    *tried, answer = newcomer.paste(use).splitlines()
+    assert "outcome:   delivered" in tried
+    assert (newcomer.folder / "tried.txt").read_text().endswith(" buy milk\n")
+    [made] = answers(answer)
     assert newcomer.outcome(made)["outcome"] == "delivered"
     assert (newcomer.folder / "notes.txt").read_text() == f"{made['when']} buy milk\n"
     nowhere = newcomer.remind(method="note", options={"file": "/nowhere/at/all"})
     assert newcomer.outcome(nowhere)["error"] == "there is no folder /nowhere/at"
+
+
+def test_your_own_method_as_an_executable(newcomer):
+    folder = newcomer.folder / ".config/tifftock/handlers.d"
+    folder.mkdir(mode=0o755, parents=True)
+    [_, use] = blocks("Your own method", "sh")
+    assert "outcome:   delivered" in newcomer.paste(use).splitlines()
+    assert (newcomer.folder / "shouts.txt").read_text() == "ann, tea is ready!\n"
+    (folder / "shout.json").write_text(use.answer)
+    newcomer.start()
+    made = newcomer.remind(method="shout", message="out", to="bob", options={"mood": "glad", "volume": 3})
+    assert newcomer.outcome(made)["outcome"] == "delivered"
+    assert (newcomer.folder / "shouts.txt").read_text().endswith("bob, out!\n")
+    refused = newcomer.request("POST", "/remind", {"in": 0, "method": "shout", "message": "out"})
+    assert refused.json["error"] == "method shout needs a recipient: set 'to'"
+
+
+def test_what_an_executable_finds_in_its_environment_is_there(shared):
+    shared.dropin("tell", "#!/bin/sh\nenv\n", 0o755)
+    shared.reload()
+    told = shared.outcome(shared.remind(method="tell"))["output"]
+    assert set(re.findall(r"`(TIFFTOCK_\w+)`", README)) == set(re.findall(r"^(TIFFTOCK_\w+)=", told, re.MULTILINE))
 
 
 @needs_curl
@@ -327,6 +362,7 @@ def test_running_it(newcomer):
     output = newcomer.paste(block)
     assert "tock.db: 0 reminders, 0 lines of history" in output
     assert "method log (built-in): ready" in output
+    assert "method:    log (built-in)\noutcome:   delivered" in output
     assert "method email (built-in): unavailable: set SMTP_HOST" in output
     assert output.endswith(f"tifftockd {tifftockd.__version__}")
 
@@ -401,7 +437,7 @@ def test_all_methods_are_there_with_what_they_accept():
                 assert name in sms.Sms.settings
             else:
                 assert name in (*email.SMTP_SETTINGS, *email.MAILGUN_SETTINGS)
-        assert codes(needs) or method in ("`log`", "`api`")
+        assert codes(needs) or method in ("`log`", "`api`", "`notify`")
 
 
 def test_what_a_class_may_declare_is_there_with_its_defaults():
@@ -430,8 +466,8 @@ def test_what_a_handler_finds_in_itself_is_there():
 
 # What looks like the name of a setting.
 NAME = re.compile(r"[A-Z][A-Z0-9]*(?:_[A-Z0-9]+)+|TZ")
-# Other people's variables.
-COMMON = {"XDG_RUNTIME_DIR", "XDG_STATE_HOME", "XDG_CONFIG_HOME"}
+# Other people's variables, and those of the reminder that an executable is run for.
+COMMON = {"XDG_RUNTIME_DIR", "XDG_STATE_HOME", "XDG_CONFIG_HOME"} | set(re.findall(r"TIFFTOCK_\w+", README))
 
 
 def handlers_settings():
@@ -451,7 +487,7 @@ def test_all_settings_are_there_with_their_defaults_and_none_that_is_not():
     shown = {}
     for names, values, _ in rows:
         shown |= zip_longest(codes(names), codes(values))
-    assert set(shown) == {setting.name for setting in SETTINGS} | handlers_settings()
+    assert set(shown) == {setting.name for setting in SETTINGS} | handlers_settings() | {f"{notify.PREFIX}<NAME>"}
     everywhere = {name for code in codes(README) for name in NAME.findall(code)}
     assert everywhere <= set(shown) | COMMON
     environ = {"XDG_RUNTIME_DIR": "/r", "XDG_STATE_HOME": "/s", "XDG_CONFIG_HOME": "/c", "HOME": "/h"}

@@ -326,6 +326,7 @@ def test_the_class_says_what_memory_there_is_else_the_setting(shared, method, li
         ("ctypes.string_at(0)", "the worker was killed by SIGSEGV during the attempt"),
         ("os.kill(os.getpid(), signal.SIGKILL)", "the worker was killed by SIGKILL during the attempt"),
         ("os.kill(os.getpid(), signal.SIGTERM)", "the worker was killed by SIGTERM during the attempt"),
+        ("os.kill(os.getpid(), signal.SIGRTMIN + 6)", "the worker was killed by signal 40 during the attempt"),
         ("os.kill(os.getpid(), signal.SIGINT); time.sleep(9)", "the worker was killed by SIGINT during the attempt"),
         ("os.execv('/bin/true', ['true'])", "the worker exited with status 0 during the attempt"),
         ("sys.exit()", "SystemExit"),

@@ -99,6 +99,27 @@ attempt(subprocess.call, "/bin/true")
     assert said == ["PermissionError 13"] * len(folders) + ["0"]
 
 
+def test_executables_in_the_folder_of_the_handlers_are_run_and_links_out_of_it_are_not(shared):
+    shared.dropin("bell.sh", '#!/bin/sh\necho "$1"; [ -w "$0" ] || echo "$0 stays as it is"\n', mode="0755")
+    shared.machine.shell(
+        "install -D -m 0755 /bin/echo /opt/bell/echo; ln -s /opt/bell/echo /etc/tifftock/handlers.d/far"
+    )
+    shared.machine.shell("ln -s /bin/echo /etc/tifftock/handlers.d/near")
+    shared.reload()
+    bell = "/etc/tifftock/handlers.d/bell.sh"
+    assert shared.outcome(shared.remind(method="bell"))["output"] == f"test\n{bell} stays as it is\n"
+    assert shared.outcome(shared.remind(method="near"))["output"] == "test\n"
+    [failure] = shared.get("/handlers")["failures"]
+    assert failure["file"] == "/etc/tifftock/handlers.d/far"
+    assert "ExecPaths=/opt/bell allows it" in failure["error"]
+
+
+def test_it_starts_without_the_folder_of_the_handlers(service):
+    service.machine.run("rm", "-r", "/etc/tifftock/handlers.d")
+    service.restart()
+    assert service.outcome(service.remind())["outcome"] == "delivered"
+
+
 # ---- what the unit's comments say about who needs more
 
 

@@ -143,7 +143,18 @@ def test_only_the_composition_root_and_the_workers_touch_the_environment():
 def test_what_workers_import_stays_small(room):
     names = list(modules(room))
     if names:
-        heavy = {"dataset", "sqlalchemy", "alembic", "bottle", "waitress", "requests", "twilio", "dotenv", "sdnotify"}
+        heavy = {
+            "dataset",
+            "sqlalchemy",
+            "alembic",
+            "bottle",
+            "waitress",
+            "requests",
+            "twilio",
+            "apprise",
+            "dotenv",
+            "sdnotify",
+        }
         assert not loaded_by(*names) & heavy
 
 
@@ -151,7 +162,7 @@ def test_what_workers_import_stays_small(room):
 def test_the_daemon_loads_no_library_of_the_handlers(room):
     names = list(modules(room))
     if names:
-        assert not loaded_by(*names) & {"requests", "twilio"}
+        assert not loaded_by(*names) & {"requests", "twilio", "apprise"}
 
 
 def test_the_rules_see_what_they_forbid(tmp_path, monkeypatch):

@@ -2,9 +2,11 @@
 
 import ast
 import inspect
+import json
 import os
 import re
 import shlex
+import subprocess
 import types
 from pathlib import Path
 
@@ -12,8 +14,10 @@ import pytest
 
 from tifftockd import RemindProcess, cli
 from tifftockd.config import SETTINGS
-from tifftockd.handlers import email
-from tifftockd.handlers.spec import describe
+from tifftockd.handlers import email, notify
+from tifftockd.handlers.dropins import method_of
+from tifftockd.handlers.executable import describe_program
+from tifftockd.handlers.spec import TYPES, describe
 
 ROOT = Path(__file__).parents[2]
 PACKAGE = ROOT / "tifftockd"
@@ -27,7 +31,7 @@ UNDER_SYSTEMD = {"CONFIGURATION_DIRECTORY": "/etc/tifftock", "STATE_DIRECTORY": 
 def page(name):
     """The text of a man page, with its escapes undone."""
     text = (ROOT / "docs/man" / name).read_text()
-    return text.replace("\\-", "-").replace("\\(aq", "'").replace("\\(dq", '"')
+    return text.replace("\\-", "-").replace("\\(aq", "'").replace("\\(dq", '"').replace("\\e", "\\")
 
 
 def section(text, title):
@@ -74,6 +78,8 @@ def handlers_settings():
 
 
 ALL_SETTINGS = {setting.name for setting in SETTINGS} | handlers_settings()
+# Any name may follow.
+BY_NAME = f"{notify.PREFIX} Ns Ar NAME"
 
 
 def defaults():
@@ -88,7 +94,7 @@ def defaults():
 
 def test_all_settings_are_in_tifftock_env_5_with_their_defaults_and_none_that_is_not():
     described = items(page("tifftock.env.5"), "Ev")
-    assert set(described) == ALL_SETTINGS
+    assert set(described) == ALL_SETTINGS | {BY_NAME}
     assert {name: default(said) for name, said in described.items() if default(said)} == defaults()
 
 
@@ -103,14 +109,14 @@ def test_the_ports_and_kinds_of_security_are_in_tifftock_env_5():
 @pytest.mark.parametrize("name", ["tifftockd.8", "tifftock.env.5", "tifftock-handlers.7"])
 def test_man_pages_name_no_setting_that_is_not_there(name):
     named = set(re.findall(r"^\.(?:It )?Ev (\S+)", page(name), re.MULTILINE))
-    assert named <= ALL_SETTINGS | {"CONFIGURATION_DIRECTORY", "HOME"}
+    assert named <= ALL_SETTINGS | {notify.PREFIX, "CONFIGURATION_DIRECTORY", "HOME"}
 
 
 def test_the_packaged_tifftock_env_sets_nothing_and_shows_defaults_as_they_are():
     lines = (ROOT / "packaging/tifftock.env").read_text().splitlines()
     assert not [line for line in lines if line and not line.startswith("#")]
     shown = dict(re.fullmatch(r"#(\w+)=(.*)", line).groups() for line in lines if re.match(r"#\w+=", line))
-    assert set(shown) <= ALL_SETTINGS
+    assert {name for name in shown if not name.startswith(notify.PREFIX)} <= ALL_SETTINGS
     meant = defaults()
     assert {name: shown[name] for name in shown if name in meant} == {
         name: meant[name] for name in shown if name in meant
@@ -197,6 +203,39 @@ def test_the_examples_of_handlers_are_handlers():
         classes = [value for value in vars(module).values() if getattr(value, "__module__", "") == "example"]
         assert [describe(cls, "example", {}).method for cls in classes] == [classes[0].method]
         assert not inspect.isabstract(classes[0])
+
+
+@pytest.mark.parametrize("interpreter", ["/bin/sh", "/usr/bin/perl"])
+def test_the_examples_of_executables_do_what_their_exit_status_says(interpreter, tmp_path):
+    if not os.path.exists(interpreter):
+        pytest.skip(f"there is no {interpreter}")
+    [text] = [text for text in examples(page("tifftock-handlers.7")) if text.startswith(f"#!{interpreter}\n")]
+    name = re.search(r"^# /etc/tifftock/handlers.d/(\S+)$", text, re.MULTILINE)[1]
+    assert method_of(name) == name.partition(".")[0]
+    file = tmp_path / name
+    file.write_text(text)
+    file.chmod(0o755)
+    told = {"TIFFTOCK_WHEN": "2026-11-24T21:00:00+01:00", "TIFFTOCK_TO": "ann", "TIFFTOCK_MESSAGE": "tea is ready"}
+    done = subprocess.run([file, "tea is ready"], env=told, cwd=tmp_path, capture_output=True, text=True, check=True)
+    assert done.stdout + done.stderr == ""
+    [made] = tmp_path.glob("*.txt")
+    assert "tea is ready" in made.read_text()
+    # What makes it fail: for the one nobody to shout at, for the other a place where nothing can be written.
+    made.unlink()
+    made.mkdir()
+    failed = subprocess.run([file, "x"], env=told | {"TIFFTOCK_TO": ""}, cwd=tmp_path, capture_output=True, check=False)
+    assert failed.returncode == {"/bin/sh": os.EX_USAGE, "/usr/bin/perl": os.EX_TEMPFAIL}[interpreter]
+    assert failed.stderr.strip()
+
+
+def test_the_example_of_a_declaration_declares_all_that_can_be():
+    [text] = [text for text in examples(page("tifftock-handlers.7")) if text.startswith("{")]
+    describe_program("/x/shout.sh", text.encode(), {})
+    assert set(json.loads(text)) == {name for name in inspect.get_annotations(RemindProcess) if name[0] != "_"} - {
+        "method"
+    }
+    types_ = section(page("tifftock-handlers.7"), "Executables").partition("The types of options are")[2]
+    assert set(re.findall(r"^\.Li (\w+)", types_, re.MULTILINE)) == set(TYPES)
 
 
 def test_the_examples_for_more_rights_are_the_same_wherever_they_are_shown():

@@ -14,11 +14,11 @@ PACKAGING = ROOT / "packaging"
 VENDORED = {"dataset", "sqlalchemy"}
 
 
-def bounds():
+def bounds(section="options", name="install_requires"):
     """The lower bound of each requirement in setup.cfg."""
     setup = configparser.ConfigParser()
     setup.read(ROOT / "setup.cfg")
-    lines = [line for line in setup["options"]["install_requires"].splitlines() if line and not line.startswith("#")]
+    lines = [line for line in setup[section][name].splitlines() if line and not line.startswith("#")]
     return {name.lower(): bound for name, bound in (re.match(r"([\w-]+)>=([\d.]+)", line).groups() for line in lines)}
 
 
@@ -38,6 +38,14 @@ def test_the_package_depends_on_what_setup_cfg_requires():
     assert depends == required
     # What dataset imports, whoever brings it
     assert "\n python3-alembic,\n" in control
+
+
+def test_the_package_suggests_what_is_optional():
+    control = (PACKAGING / "debian/control").read_text()
+    for name, bound in bounds("options.extras_require", "notify").items():
+        assert f"\n {name} (>= {bound}),\n" in control.partition("\nSuggests:")[2]
+        # The functional tests use it.
+        assert f"\n {name},\n" in (PACKAGING / "debian/tests/control").read_text()
 
 
 def test_what_is_vendored_is_pinned_and_recent_enough():

@@ -117,6 +117,17 @@ def test_every_type_of_option_has_a_name():
     }  # fmt: skip
 
 
+def test_a_line_is_a_string_without_line_breaks():
+    lines = spec(options={"title": "line"})
+    assert lines.options == {"title": "line"}
+    lines.check(None, {"title": "Tee, schön heiß"})
+    with pytest.raises(InvalidInput, match="^option 'title' of method lamp: it has a line break") as refused:
+        lines.check(None, {"title": "a\nb"})
+    assert refused.value.field == "options.title"
+    with pytest.raises(InvalidInput, match="^option 'title' of method lamp must be of type str$"):
+        lines.check(None, {"title": 5})
+
+
 def test_no_options_is_not_any_options():
     assert spec(options={}).options == {}
     assert spec().options is None

@@ -28,7 +28,7 @@ def create(api: Api, request: Request) -> Answer:
         methods = ", ".join(spec.method for spec in api.registry.specs())
         raise InvalidInput(f"'method' is missing; there are: {methods}", field="method", kind="missing")
     draft = new_draft(given, request.config, request.now)
-    api.registry.find(draft.method).check(draft.to, draft.options)
+    api.registry.find(draft.method).check(draft.to, draft.options, draft.message)
     reminder = api.scheduler.create(draft, request.peer.uid)
     return Answer.of(_show(api, request, reminder), {"Location": f"/reminder/{reminder.id}"})
 
@@ -50,7 +50,7 @@ def change(api: Api, request: Request, id_: int) -> Answer:
         draft = revised_draft(reminder, given, request.config, request.now)
         spec = api.registry.get(draft.method)
         if spec is not None:
-            spec.check(draft.to, draft.options)
+            spec.check(draft.to, draft.options, draft.message)
         return draft
 
     return Answer.of(_show(api, request, api.scheduler.change(id_, revise)))

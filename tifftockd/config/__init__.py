@@ -14,6 +14,7 @@ from typing import Any
 from tifftockd.clock import Micros
 from tifftockd.config import places, sources, values
 from tifftockd.config.address import Address, parse_addresses
+from tifftockd.config.networks import parse_networks
 from tifftockd.config.places import fallback_folder, private_folder
 from tifftockd.config.values import Unusable, parse_size
 from tifftockd.errors import ConfigError
@@ -21,6 +22,7 @@ from tifftockd.when.echo import shown
 
 __all__ = [
     "DEFAULT_SMTP_SECURITY",
+    "HTTP_DENY",
     "KEY_ADVICE",
     "LONGEST_TIMEOUT",
     "MAILGUN_API_URL",
@@ -55,6 +57,8 @@ OUTPUT = ("0", "1M")
 # How a connection to a mail server is protected; encrypted unless somebody says that it need not be.
 SMTP_SECURITY = ("starttls", "tls", "none")
 DEFAULT_SMTP_SECURITY = "starttls"
+# Where a reminder's own URL may not lead, unless the operator says otherwise: a cloud tells its secrets there.
+HTTP_DENY = "link-local"
 MAILGUN_API_URL = "https://api.mailgun.net"
 TWILIO_API_URL = "https://api.twilio.com"
 
@@ -103,6 +107,8 @@ SETTINGS = (
     # As everywhere in Unix: unset is the system's, empty is UTC.
     Setting("TZ", "zone", values.zone, None),
     # The handlers' own that are right or a slip: it shows at the start, and not at the first mail.
+    # A lamp in the house is what many reminders are for; whoever shares the daemon denies more.
+    Setting("HTTP_DENY", None, parse_networks, HTTP_DENY),
     Setting("SMTP_SECURITY", None, values.choice(*SMTP_SECURITY), DEFAULT_SMTP_SECURITY),
     # Empty: by the kind of security
     Setting("SMTP_PORT", None, values.optional(values.number(1, 65_535)), ""),

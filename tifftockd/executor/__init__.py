@@ -22,6 +22,7 @@ from tifftockd.executor.loop import Loop
 from tifftockd.executor.pool import Limits, Pool
 from tifftockd.executor.processes import Template
 from tifftockd.handlers.builtin import builtin_specs
+from tifftockd.handlers.dropins import Dropin
 from tifftockd.handlers.registry import Registry
 from tifftockd.handlers.spec import MethodSpec
 from tifftockd.reminder import Ending, Reminder, Verdict
@@ -68,7 +69,7 @@ class Executor:
         Running attempts end in the old workers. TifftockError, and all stays as it was, when it cannot be done.
         """
         registry = Registry(builtin_specs(config.environ), loading=True)
-        fresh = self._generation(config, registry, self._current.texts)
+        fresh = self._generation(config, registry, self._current.dropins)
         loaded: Future[None] = Future()
         self._loop.call(lambda: _guarded(loaded, lambda: fresh.load(lambda: loaded.set_result(None))))
         try:
@@ -155,7 +156,7 @@ class Executor:
 
     # ---- in the loop's thread
 
-    def _generation(self, config: Config, registry: Registry, before: Mapping[str, bytes]) -> Generation:
+    def _generation(self, config: Config, registry: Registry, before: Mapping[str, Dropin]) -> Generation:
         describe = _describer(config)
 
         def make_pool(spec: MethodSpec, template: Template) -> Pool:

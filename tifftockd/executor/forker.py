@@ -5,13 +5,13 @@ from __future__ import annotations
 import itertools
 import json
 import os
-import signal
 import socket
 from collections.abc import Callable
 from functools import partial
 from typing import Any
 
 from tifftockd.executor.loop import Loop
+from tifftockd.handlers.executable import signal_name
 
 _MESSAGE_BYTES = 262_144
 _tags = itertools.count(1)
@@ -103,6 +103,5 @@ def why(status: int) -> str:
     if status < 0:
         return "ended with its template"
     if os.WIFSIGNALED(status):
-        number = os.WTERMSIG(status)
-        return f"was killed by {signal.Signals(number).name}"
+        return f"was killed by {signal_name(os.WTERMSIG(status))}"
     return f"exited with status {os.waitstatus_to_exitcode(status)}"

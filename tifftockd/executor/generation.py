@@ -7,14 +7,16 @@ from typing import Any
 
 from tifftockd import journal
 from tifftockd.config import Config
+from tifftockd.errors import LoadError
 from tifftockd.executor.heartbeat import MODULE, Heart
 from tifftockd.executor.loop import Loop
 from tifftockd.executor.pool import Pool
 from tifftockd.executor.processes import Parent, Template
 from tifftockd.handlers import builtin
 from tifftockd.handlers.dropins import Dropin, find_dropins
+from tifftockd.handlers.executable import describe_program
 from tifftockd.handlers.registry import Registry
-from tifftockd.handlers.spec import BUILT_IN, MethodSpec
+from tifftockd.handlers.spec import MethodSpec
 
 # How long a drop-in may take to be imported, in seconds.
 _LOAD = 10.0
@@ -29,7 +31,7 @@ class Generation:
         config: Config,
         registry: Registry,
         make_pool: Callable[[MethodSpec, Template], Pool],
-        before: Mapping[str, bytes],
+        before: Mapping[str, Dropin],
     ) -> None:
         """`make_pool` is called for each method with the template that has it, a drop-in's after a built-in's.
 
@@ -47,7 +49,7 @@ class Generation:
         self._loaded: Callable[[], None] = lambda: None
         self._taken: dict[str, str] = {}  # a method's drop-in
         self._before = before
-        self.texts: dict[str, bytes] = {}  # of the drop-ins in use, by path
+        self.dropins: dict[str, Dropin] = {}  # those in use, by path
         self.heart: Heart | None = None
 
     def load(self, loaded: Callable[[], None]) -> None:
@@ -55,17 +57,14 @@ class Generation:
         self._loaded = loaded
         for spec in self.registry.specs():
             module = builtin.MODULES[spec.method]
-            self._use(spec, self._add(Template(self._loop, self._parent, BUILT_IN, module)))
+            self._use(spec, self._add(Template.of_builtin(self._loop, self._parent, module)))
         if self.config.heartbeat_url is not None:
-            template = self._add(Template(self._loop, self._parent, BUILT_IN, MODULE))
+            template = self._add(Template.of_builtin(self._loop, self._parent, MODULE))
             self.heart = Heart(self._loop, self.config, template)
         dropins = find_dropins(self.config.handlers_dir)
         self._loading = {dropin.path for dropin in dropins}
         for dropin in dropins:
-            if dropin.refused is not None:
-                self._failed(dropin, dropin.refused)
-            else:
-                self._load_dropin(dropin)
+            self._take_up(dropin)
         if not dropins:
             self._finish()
 
@@ -110,8 +109,27 @@ class Generation:
         self._templates.append(template)
         return template
 
-    def _load_dropin(self, dropin: Dropin) -> None:
-        template = self._add(Template(self._loop, self._parent, dropin.path, dropin.module, dropin.text))
+    def _take_up(self, dropin: Dropin) -> None:
+        if dropin.refused is not None:
+            self._failed(dropin, dropin.refused)
+        elif dropin.program is not None:
+            self._use_program(dropin)
+        else:
+            self._load_module(dropin)
+
+    def _use_program(self, dropin: Dropin) -> None:
+        """An executable is never run to ask what it is: what is declared beside it is data."""
+        template = self._add(Template.of_dropin(self._loop, self._parent, dropin))
+        try:
+            spec = describe_program(dropin.path, dropin.text, self.config.environ)
+        except LoadError as error:
+            self._failed(dropin, error.message)
+            return
+        self._accept(dropin, template, [spec])
+        self._finished(dropin.path)
+
+    def _load_module(self, dropin: Dropin) -> None:
+        template = self._add(Template.of_dropin(self._loop, self._parent, dropin))
         waiting = True
 
         def answered() -> bool:
@@ -130,8 +148,7 @@ class Generation:
             template.threads = message["threads"]
             if template.threads:
                 template.close()
-            self.texts[dropin.path] = dropin.text
-            self._accept(dropin.path, template, [MethodSpec(**spec) for spec in message["specs"]])
+            self._accept(dropin, template, [MethodSpec(**spec) for spec in message["specs"]])
             self._finished(dropin.path)
 
         def died(how: str) -> None:
@@ -148,13 +165,13 @@ class Generation:
 
     def _failed(self, dropin: Dropin, reason: str) -> None:
         """Report it, and go on with the version that has been in use, if there is one."""
-        before = self._before.get(dropin.path, dropin.text)
-        if before != dropin.text:
+        before = self._before.get(dropin.path, dropin)
+        if before != dropin:
             reason += "; the version before it stays in use"
         journal.event("dropin-failed", journal.ERR, file=dropin.path, message=reason)
         self.registry.fail(dropin.path, reason)
-        if before != dropin.text:
-            self._load_dropin(Dropin(dropin.path, before))
+        if before != dropin:
+            self._take_up(before.again())
         else:
             self._finished(dropin.path)
 
@@ -163,9 +180,10 @@ class Generation:
         if not self._loading:
             self._finish()
 
-    def _accept(self, path: str, template: Template, specs: list[MethodSpec]) -> None:
+    def _accept(self, dropin: Dropin, template: Template, specs: list[MethodSpec]) -> None:
         """Take up a file's methods; a name that another file has too goes to the first in sorted order."""
-        mine = []
+        path, mine = dropin.path, []
+        self.dropins[path] = dropin
         for spec in specs:
             rival = self._taken.get(spec.method, path)
             owner, loser = min(path, rival), max(path, rival)

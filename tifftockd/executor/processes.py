@@ -7,7 +7,7 @@ import signal
 import socket
 import subprocess
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any, ClassVar
 
@@ -15,6 +15,8 @@ import tifftockd
 from tifftockd import clock, journal
 from tifftockd.executor.forker import Forker, pair, why
 from tifftockd.executor.loop import Loop, Timer
+from tifftockd.handlers.dropins import Dropin
+from tifftockd.handlers.spec import BUILT_IN
 from tifftockd.worker import kin
 
 # Seconds without a death until a template that is to kill workers is taken to hang.
@@ -103,20 +105,33 @@ class Parent:
 
 
 class Template:
-    """A module and the process that has imported it; the process comes and goes with the work."""
+    """A method's code and the process that has loaded it; the process comes and goes with the work."""
 
-    def __init__(self, loop: Loop, parent: Parent, source: str, module: str, text: bytes | None = None) -> None:
-        """`text`: a drop-in's, as it was checked; None for a built-in's module, which is imported."""
+    def __init__(self, loop: Loop, parent: Parent, command: Mapping[str, Any], code: int = -1) -> None:
+        """`command` and `code` (a descriptor, or -1): what `tifftockd.worker.template.load` takes."""
         self._loop = loop
         self._parent = parent
-        self._command = {"source": source, "module": module}
-        self._code = -1 if text is None else _memory_file(text)
+        self._command = dict(command)
+        self._code = code
         self._forker: Forker | None = None
         self._tag = 0
         self._workers: dict[int, Forker] = {}
         self._last_death = 0.0
         self._retire: Timer | None = None
         self.threads = False  # its import starts threads: it cannot be forked
+
+    @classmethod
+    def of_builtin(cls, loop: Loop, parent: Parent, module: str) -> Template:
+        """For a module that is imported."""
+        return cls(loop, parent, {"source": BUILT_IN, "module": module})
+
+    @classmethod
+    def of_dropin(cls, loop: Loop, parent: Parent, dropin: Dropin) -> Template:
+        """For a file as it was read and checked. An executable's descriptor belongs to the template from now on."""
+        if dropin.program is not None:
+            program = dropin.program
+            return cls(loop, parent, {"source": dropin.path, "stamp": program.stamp}, program.descriptor)
+        return cls(loop, parent, {"source": dropin.path, "module": dropin.module}, _memory_file(dropin.text))
 
     def load(self, hello: Callable[[dict[str, Any]], None], died: Callable[[str], None]) -> None:
         """Start the process; `hello` is told what it found, `died` how it ended."""
@@ -139,7 +154,7 @@ class Template:
             self._forker = None
 
     def discard(self) -> None:
-        """Close it, and give the drop-in's text back."""
+        """Close it, and give the drop-in's descriptor back."""
         self.close()
         if self._code >= 0:
             os.close(self._code)

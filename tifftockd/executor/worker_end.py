@@ -17,7 +17,7 @@ from tifftockd.executor.loop import Loop, Timer
 from tifftockd.reminder import Ending, Verdict
 
 _READ_BYTES = 65_536
-# The longest answer: an error's text of 2,000 characters, each escaped, and little else.
+# The longest answer: an error's text of 2,000 characters and its traceback's 3,000, each escaped, and little else.
 _ANSWER_BYTES = 65_536
 # What a worker may say of an attempt; the rest is the daemon's to judge.
 _ANSWERS = {Verdict.DELIVERED, Verdict.TRANSIENT, Verdict.PERMANENT, Verdict.BROKEN, Verdict.TOO_LATE, Verdict.RETURNED}
@@ -122,7 +122,7 @@ class WorkerEnd:
             self._drain_output()
             if not self._begun:
                 self._verdict = Verdict.RETURNED
-            self._end(self._verdict, self._doomed or f"the worker {how} during the attempt", None, None)
+            self._end(self._verdict, self._doomed or f"the worker {how} during the attempt")
         self.close()
 
     def _stream_ready(self, events: int) -> None:
@@ -183,7 +183,7 @@ class WorkerEnd:
             started = answer["started"]
             if self.claim is None or verdict not in _ANSWERS or not isinstance(started, int | None):
                 raise ValueError("not an answer")
-            error, wait = answer.get("error"), answer.get("retry_after")
+            error, trace, wait = answer.get("error"), answer.get("trace"), answer.get("retry_after")
             self._drain_output()
             wait, last = _span(wait), bool(answer.get("last"))
             if not self._may_be(verdict, self.claim):
@@ -191,7 +191,7 @@ class WorkerEnd:
         except (ValueError, KeyError, TypeError, RecursionError, OverflowError):
             self.doom("the handler wrote to its worker's own descriptor")
             return
-        self._end(verdict, error if error is None else clean(str(error)), started, wait)
+        self._end(verdict, _text(error), started, wait, _text(trace))
         self._pool.became_idle(self, last=last)
 
     def _may_be(self, verdict: Verdict, claim: Claim) -> bool:
@@ -200,7 +200,14 @@ class WorkerEnd:
             return clock.now() < claim.reminder.fire_at
         return verdict is not Verdict.TOO_LATE or clock.now() > claim.reminder.latest
 
-    def _end(self, verdict: Verdict, error: str | None, started: Micros | None, retry_after: Micros | None) -> None:
+    def _end(
+        self,
+        verdict: Verdict,
+        error: str | None,
+        started: Micros | None = None,
+        retry_after: Micros | None = None,
+        trace: str | None = None,
+    ) -> None:
         claim, self.claim = self.claim, None
         assert claim is not None
         now, fire_at = clock.now(), claim.reminder.fire_at
@@ -216,7 +223,9 @@ class WorkerEnd:
             else:
                 started = max(self._handed, fire_at)
         output, repeatable = self._kept.take(), self._pool.repeatable
-        self._pool.ended(Ending(claim.reminder, verdict, started, finished, error, output, retry_after, repeatable))
+        self._pool.ended(
+            Ending(claim.reminder, verdict, started, finished, error, output, retry_after, repeatable, trace)
+        )
 
     def _drain_output(self, once: bool = False) -> None:
         with suppress(BlockingIOError):
@@ -260,6 +269,10 @@ class PoolCallbacks:
 def clean(text: str) -> str:
     """A text that every store and every client can take: no lone surrogates, no NUL."""
     return text.encode("utf-8", "replace").decode().replace("\0", "\ufffd")
+
+
+def _text(value: object) -> str | None:
+    return clean(str(value)) if value is not None else None
 
 
 def _span(seconds: object) -> Micros | None:

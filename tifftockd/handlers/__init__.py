@@ -25,7 +25,8 @@ class RemindProcess(ABC):
     concurrency: ClassVar[int | None] = None
     # False: a repeat costs more than a loss. Then only its own TransientError is retried.
     repeatable: ClassVar[bool] = True
-    # What `options` may hold: {"name": type} or {"name": ("allowed", "values")}; None: anything.
+    # What `options` may hold: {"name": type}, {"name": ("allowed", "values")}, or {"name": "line"} for a string without
+    # line breaks and other control characters; None: anything.
     # An instance's `options` are the reminder's own.
     options: Any = None
     # Whether a reminder must name its `to`.
@@ -64,6 +65,11 @@ class RemindProcess(ABC):
         """Which settings are wanting, in a sentence, or None when the method can be used."""
         wanting = [name for name in cls.settings if not env.get(name)]
         return f"{' and '.join(wanting)} not set" if wanting else None
+
+    @classmethod
+    def _to_rule(cls, env: Mapping[str, str]) -> tuple[str | None, str | None]:
+        """`_to_pattern` and `_to_hint`, with these settings."""
+        return cls._to_pattern, cls._to_hint
 
     @classmethod
     def requires_to(cls, env: Mapping[str, str]) -> bool:

@@ -11,14 +11,13 @@ from typing import Any, ClassVar
 from tifftockd.config.values import HTTP_URL
 from tifftockd.errors import PermanentError
 from tifftockd.handlers import RemindProcess, outbound
+from tifftockd.handlers.content import KINDS, escaped, fill, fill_strings
 
-# RFC 9110, 5.6.2
-_TOKEN = re.compile(r"[!#$%&'*+.^_`|~0-9A-Za-z-]+")
-# They follow from the body; a wrong one makes the receiver wait, or take a part of it for a second request.
-_FRAMING = frozenset({"content-length", "transfer-encoding"})
 # Headers of a caller that hold no secret, so that an error text which repeats them stays whole.
 _OPEN = frozenset({"accept", "content-type"})
 _BODYLESS = frozenset({"GET", "HEAD", "DELETE"})
+_JSON = "application/json"
+_TEXT = "text/plain; charset=utf-8"
 
 
 class Api(RemindProcess):
@@ -27,10 +26,10 @@ class Api(RemindProcess):
     method = "api"
     options: Any = {  # noqa: RUF012  an instance's are the reminder's
         "method": ("GET", "POST", "PUT", "PATCH", "DELETE", "HEAD"),
-        "headers": dict,
+        "headers": "headers",
         # a string is sent as it is, anything else as JSON
-        "body": object,
-        "query": dict,
+        "body": "body",
+        "query": "query",
     }
     _to_pattern: ClassVar[str | None] = HTTP_URL
     _to_hint: ClassVar[str | None] = "it must be an http:// or https:// URL"
@@ -60,68 +59,51 @@ class Api(RemindProcess):
         url = self.to or os.environ.get("API_REMIND_URL")
         if not url:
             raise PermanentError("no target: the reminder has no 'to', and API_REMIND_URL is not set")
+        for option, value in self.options.items():
+            # The daemon has looked at it; the reminder may be older than what it looks for.
+            fault = KINDS[option].fault(value, message) if option in KINDS else None
+            if fault:
+                raise PermanentError(f"options.{option}: {fault}")
         method = self.options.get("method", "POST")
-        body, content_type = self._body(method, message)
-        given = self.options.get("headers", {})
+        words = {"message": message, "id": str(self.id), "when": self.when}
+        given = {name: fill(value, words).strip() for name, value in self.options.get("headers", {}).items()}
         headers: CaseInsensitiveDict[str | bytes] = CaseInsensitiveDict()
-        if content_type:
-            headers["Content-Type"] = content_type
         if self.key:
             # The same at each attempt, so that the receiver can tell a repeat from a second reminder.
             headers["Idempotency-Key"] = self.key
-        headers.update(_headers(given))
-        query = _query(self.options.get("query", {}))
+        # http.client would refuse what is not Latin-1; UTF-8 is what today's servers read.
+        headers.update({name: value if value.isascii() else value.encode() for name, value in given.items()})
+        body, content_type = self._body(method, words, CaseInsensitiveDict(given).get("Content-Type", ""))
+        if content_type:
+            headers.setdefault("Content-Type", content_type)
+        query = _query(self.options.get("query", {}), words)
         secrets = [*outbound.secrets_of(url), *(value for _, value in query), *_secrets(given)]
         name = outbound.origin(url)
-        with outbound.new_session(trust_env=False) as session:
+        with outbound.new_session(trusted=not self.to) as session:
             outbound.deliver(session, method, url, name=name, secrets=secrets, headers=headers, params=query, data=body)
 
-    def _body(self, method: str, message: str) -> tuple[bytes | None, str | None]:
-        """The bytes to send and their Content-Type."""
-        if "body" in self.options:
-            body = self.options["body"]
-        elif method in _BODYLESS:
-            return None, None
-        else:
-            body = {"message": message}
+    def _body(self, method: str, words: Mapping[str, str], given_type: str) -> tuple[bytes | None, str | None]:
+        """The bytes to send, and the Content-Type that they have unless the caller gave one."""
+        if "body" not in self.options:
+            if method in _BODYLESS:
+                return None, None
+            return json.dumps({"message": words["message"]}).encode(), _JSON
+        body = self.options["body"]
         try:
             if isinstance(body, str):
-                return body.encode(), "text/plain; charset=utf-8"
-            return json.dumps(body, allow_nan=False).encode(), "application/json"
+                # Of JSON that somebody wrote out, a message with a quote in it must not make something else.
+                return fill(body, escaped(words) if "json" in given_type.lower() else words).encode(), _TEXT
+            return json.dumps(fill_strings(body, words), allow_nan=False).encode(), _JSON
         except ValueError as error:
             raise PermanentError(f"options.body cannot be sent: {error.__class__.__name__}") from None
 
 
-def _headers(given: Mapping[str, Any]) -> dict[str, str | bytes]:
-    """The caller's headers. PermanentError, which names the header and not its value, if one cannot be sent."""
-    headers: dict[str, str | bytes] = {}
-    for name, value in given.items():
-        shown = outbound.printable(name)
-        if not _TOKEN.fullmatch(name):
-            raise PermanentError(f"options.headers: '{shown}' is not a header's name")
-        if name.lower() in _FRAMING:
-            raise PermanentError(f"options.headers: {shown} follows from the body and cannot be set")
-        if not isinstance(value, str):
-            raise PermanentError(f"options.headers: the value of {shown} must be a string")
-        if re.search(r"[\x00-\x08\x0a-\x1f\x7f\ud800-\udfff]", value):
-            raise PermanentError(f"options.headers: the value of {shown} has a control character")
-        bare = value.strip()
-        # http.client would refuse what is not Latin-1; UTF-8 is what today's servers read.
-        headers[name] = bare if bare.isascii() else bare.encode()
-    return headers
-
-
-def _query(given: Mapping[str, Any]) -> list[tuple[str, str]]:
+def _query(given: Mapping[str, Any], words: Mapping[str, str]) -> list[tuple[str, str]]:
     """`{"a": 1, "b": ["x", true]}` as a=1&b=x&b=true."""
     pairs = []
     for name, value in given.items():
-        for item in value if isinstance(value, list) else [value]:
-            if item is None or isinstance(item, (dict, list)):
-                shown = outbound.printable(name)
-                raise PermanentError(
-                    f"options.query: '{shown}' must be a string, a number, a boolean, or a list of those"
-                )
-            pairs.append((name, item if isinstance(item, str) else json.dumps(item)))
+        items = value if isinstance(value, list) else [value]
+        pairs += [(name, fill(item, words) if isinstance(item, str) else json.dumps(item)) for item in items]
     return pairs
 
 

@@ -12,6 +12,7 @@ MODULES = {
     "api": "tifftockd.handlers.api",
     "email": "tifftockd.handlers.email",
     "log": "tifftockd.handlers.log",
+    "notify": "tifftockd.handlers.notify",
     "sms": "tifftockd.handlers.sms",
 }
 

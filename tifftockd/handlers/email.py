@@ -14,6 +14,7 @@ from tifftockd import clock
 from tifftockd.config import DEFAULT_SMTP_SECURITY, MAILGUN_API_URL, SMTP_SECURITY
 from tifftockd.errors import HandlerError, PermanentError, TransientError
 from tifftockd.handlers import RemindProcess, outbound
+from tifftockd.handlers.content import fault_of_line
 
 if TYPE_CHECKING:
     import smtplib
@@ -31,14 +32,17 @@ TIMEOUT = 30.0
 QUIT_TIMEOUT = 2.0
 
 SUBJECT_LENGTH = 78  # what RFC 5322, 2.1.1, likes a line to be
-_ADDRESS = r"[^\s,;<>@\x00-\x1f\x7f]+@[^\s,;<>@\x00-\x1f\x7f]+"
+_ADDRESS = r"[^\s,;<>@\x00-\x1f\x7f-\x9f]+@[^\s,;<>@\x00-\x1f\x7f-\x9f]+"
 
 
 class Email(RemindProcess):
-    """One mail with the message as its text, to `to` or to the default recipient of the settings."""
+    """One mail with the message as its text, to `to` or to the default recipient of the settings.
+
+    There are no attachments: a caller must not mail out what the daemon can read.
+    """
 
     method = "email"
-    options: Any = {"subject": str}  # noqa: RUF012  an instance's are the reminder's
+    options: Any = {"subject": "line", "html": str}  # noqa: RUF012  an instance's are the reminder's
     _to_pattern: ClassVar[str | None] = rf"{_ADDRESS}(?: *, *{_ADDRESS})*"
     _to_hint: ClassVar[str | None] = "it must be an address like ann@example.org, or several separated by commas"
 
@@ -77,8 +81,9 @@ class Email(RemindProcess):
         subject = self.options.get("subject") or default_subject(message)
         for name, text in (("to", to), ("options.subject", subject)):
             # A line break would begin a header of the caller's own.
-            if re.search(r"[\r\n\0]", text):
-                raise PermanentError(f"{name} has a line break or a NUL character in it")
+            fault = fault_of_line(text)
+            if fault:
+                raise PermanentError(f"{name}: {fault}")
         if _by_smtp(env):
             self._send_by_smtp(env, to, subject, message)
         else:
@@ -91,11 +96,13 @@ class Email(RemindProcess):
         url = f"{base}/v3/{quote(env['MAILGUN_EMAIL_DOMAIN'], safe='')}/messages"
         key, sender = env["MAILGUN_API_KEY"], env["MAILGUN_EMAIL_FROM"]
         form = {"from": sender, "to": to, "subject": subject, "text": message}
+        if self.options.get("html"):
+            form["html"] = self.options["html"]
         if self.key:
             form["h:Message-Id"] = self._message_id(sender)
         secrets = [key, f"api:{key}"]
         # The operator's own target: a proxy of the environment is meant for it.
-        with outbound.new_session(trust_env=True) as session:
+        with outbound.new_session(trusted=True) as session:
             outbound.deliver(session, "POST", url, name="Mailgun", secrets=secrets, data=form, auth=("api", key))
 
     # ---- SMTP
@@ -157,6 +164,9 @@ class Email(RemindProcess):
             # RFC 3834: no holiday notices, please
             mail["Auto-Submitted"] = "auto-generated"
             mail.set_content(message)
+            if self.options.get("html"):
+                # RFC 2046, 5.1.4: the last part is the one to be shown where it can be.
+                mail.add_alternative(self.options["html"], subtype="html")
             return mail.as_bytes()
         except (ValueError, LookupError) as error:
             raise PermanentError(f"the mail cannot be written: {type(error).__name__}") from None

@@ -26,5 +26,5 @@ class Heartbeat(RemindProcess):
         """Make the request."""
         url = os.environ["HEARTBEAT_URL"]
         # The operator's own URL, so by the operator's own proxy.
-        with outbound.new_session(trust_env=True) as session:
+        with outbound.new_session(trusted=True) as session:
             outbound.deliver(session, "GET", url, name=outbound.origin(url), secrets=outbound.secrets_of(url))

@@ -17,6 +17,7 @@ from urllib.parse import parse_qsl, quote, quote_plus, unquote, urljoin, urlspli
 
 from tifftockd import __version__, clock
 from tifftockd.errors import HandlerError, PermanentError, TransientError
+from tifftockd.handlers import egress
 
 if TYPE_CHECKING:
     import requests
@@ -37,16 +38,20 @@ TRANSIENT = frozenset({408, 425, 429})
 _SHORTEST_SECRET = 5
 
 
-def new_session(*, trust_env: bool) -> requests.Session:
+def new_session(*, trusted: bool) -> requests.Session:
     """A session for one attempt. A kept one could offer a connection that the server has closed meanwhile.
 
-    `trust_env`: whether proxies named in the environment are used. Not for a target that a caller chose: the proxy
-    would connect to it in our place, and a .netrc would add the operator's passwords to the request.
+    `trusted`: whether the operator chose the target. Then it is reached by the environment's proxies. For what a caller
+    chose HTTP_DENY counts, and there is no proxy: it would connect in our place.
     """
     import requests
 
     session = requests.Session()
-    session.trust_env = trust_env
+    session.trust_env = trusted
+    if not trusted:
+        adapter = egress.make_adapter(egress.denied_networks(os.environ))
+        for scheme in ("http://", "https://"):
+            session.mount(scheme, adapter)
     session.verify = authorities()
     session.headers["User-Agent"] = f"tifftockd/{__version__}"
     # A compressed excerpt could not be read, and a small one may unfold to megabytes.
@@ -69,19 +74,25 @@ def deliver(
 
     `name` stands for the target in error texts; `content` is what requests takes: headers, params, data, auth.
 
-    PermanentError for 3xx (never followed), other 4xx and what cannot be requested; TransientError for 408, 425, 429,
-    5xx and without a connection; HandlerError when the connection broke or fell silent after that, because then
-    nobody knows.
+    PermanentError for 3xx (never followed), other 4xx, what cannot be requested, and where HTTP_DENY forbids it;
+    TransientError for 408, 425, 429, 5xx and without a connection; HandlerError when the connection broke or fell
+    silent after that, because then nobody knows.
     """
     import requests
     import urllib3
 
+    trusted = session.trust_env
     try:
+        # Without a .netrc: it would take the place of a caller's Authorization, or add to it what is the operator's.
+        session.trust_env = False
         request = session.prepare_request(requests.Request(method, url, **content))
+        session.trust_env = trusted
         settings: Any = session.merge_environment_settings(request.url, {}, True, None, None)
         # Past Session.send, which reads a redirect's body to its end even if it is not to follow it.
         adapter = session.get_adapter(request.url or "")
         response = adapter.send(request, timeout=(CONNECT_TIMEOUT, READ_TIMEOUT), **settings)
+    except PermanentError as error:
+        raise PermanentError(f"{name}: {error}") from None
     # `from None` below: the libraries' own texts hold the URL with its query.
     except ValueError as error:
         raise PermanentError(f"{name}: no request can be made for this URL ({type(error).__name__})") from None
@@ -99,6 +110,7 @@ def never_connected(error: BaseException) -> bool:
 
     import requests
     from urllib3.exceptions import NewConnectionError, SSLError
+    from urllib3.util.ssl_match_hostname import CertificateError
 
     if isinstance(error, requests.ConnectTimeout):
         return True
@@ -106,8 +118,8 @@ def never_connected(error: BaseException) -> bool:
     # a proxy that could not be reached
     reason = getattr(reason, "original_error", reason)
     if isinstance(reason, SSLError):
-        # Other TLS errors may come after the handshake, in the answer.
-        return bool(reason.args) and isinstance(reason.args[0], ssl.SSLCertVerificationError)
+        # Other TLS errors may come after the handshake, in the answer. urllib3 1.26 compares the name by itself.
+        return bool(reason.args) and isinstance(reason.args[0], (ssl.SSLCertVerificationError, CertificateError))
     return isinstance(reason, NewConnectionError)
 
 
@@ -153,7 +165,7 @@ def printable(text: str) -> str:
 
 
 def hide(text: str, secrets: Iterable[str]) -> str:
-    """Take secrets out of a text, also as they appear in a URL or an Authorization header."""
+    """Take secrets out of a text, also as they appear in a URL or an Authorization header, in any case of letters."""
     forms = set()
     for secret in secrets:
         encoded = secret.encode(errors="replace")
@@ -161,7 +173,7 @@ def hide(text: str, secrets: Iterable[str]) -> str:
     # The longest first: one may be a part of another.
     for form in sorted(forms, key=len, reverse=True):
         if len(form) >= _SHORTEST_SECRET:
-            text = text.replace(form, "[hidden]")
+            text = re.sub(re.escape(form), "[hidden]", text, flags=re.IGNORECASE)
     return text
 
 

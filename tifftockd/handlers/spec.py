@@ -12,6 +12,7 @@ from tifftockd.clock import Micros
 from tifftockd.config import LONGEST_TIMEOUT, MEMORY, OUTPUT, parse_size
 from tifftockd.errors import InvalidInput, InvalidTime, LoadError
 from tifftockd.handlers import RemindProcess
+from tifftockd.handlers.content import KINDS
 from tifftockd.when import parse_span
 
 # The source of a method that is no drop-in's.
@@ -36,7 +37,7 @@ class MethodSpec:
 
     method: str
     source: str  # "built-in", or the drop-in's file
-    options: dict[str, Any] | None  # {"name": a key of TYPES, or a list of allowed strings}; None: anything
+    options: dict[str, Any] | None  # {"name": a key of TYPES or KINDS, or a list of allowed strings}; None: anything
     needs_to: bool
     to_pattern: str | None
     to_hint: str | None
@@ -48,7 +49,7 @@ class MethodSpec:
     renew: int | None  # attempts
     missing: str | None  # why it cannot be used, or None
 
-    def check(self, to: str | None, options: dict[str, Any]) -> None:
+    def check(self, to: str | None, options: dict[str, Any], message: str = "") -> None:
         """Raise InvalidInput unless a reminder may say this to the method."""
         if self.needs_to and not to:
             raise InvalidInput(f"method {self.method} needs a recipient: set 'to'", field="to", kind="missing")
@@ -58,9 +59,9 @@ class MethodSpec:
         if self.options is None:
             return
         for name, value in options.items():
-            self._check_option(name, value)
+            self._check_option(name, value, message)
 
-    def _check_option(self, name: str, value: object) -> None:
+    def _check_option(self, name: str, value: object, message: str) -> None:
         assert self.options is not None
         if name not in self.options:
             known = ", ".join(sorted(self.options)) or "none"
@@ -69,15 +70,21 @@ class MethodSpec:
                 field=f"options.{name}",
                 kind="unknown_field",
             )
-        wanted = self.options[name]
+        wanted, kind = self.options[name], None
         if isinstance(wanted, list):
             fits, must = value in wanted, f"one of {', '.join(wanted)}"
         else:
+            kind = KINDS.get(wanted)
+            if kind is not None:
+                wanted = kind.type
             # bool is an int to Python, not to JSON
             fits = isinstance(value, TYPES[wanted]) and (wanted in ("bool", "any") or not isinstance(value, bool))
             must = f"of type {wanted}"
         if not fits:
             raise InvalidInput(f"option '{name}' of method {self.method} must be {must}", field=f"options.{name}")
+        fault = kind and kind.fault(value, message)
+        if fault:
+            raise InvalidInput(f"option '{name}' of method {self.method}: {fault}", field=f"options.{name}")
 
 
 def method_name(cls: type[RemindProcess]) -> str:
@@ -93,8 +100,9 @@ def method_name(cls: type[RemindProcess]) -> str:
 def describe(cls: type[RemindProcess], source: str, env: Mapping[str, str]) -> MethodSpec:
     """Read what a class declares. LoadError names the attribute that is wrong and what would be right."""
     method = method_name(cls)
+    pattern, hint = cls._to_rule(env)
     # The daemon itself matches it, and a pattern without end would hold it up: only built-in ones are trusted.
-    pattern = _text(cls, "_to_pattern") if source == BUILT_IN else None
+    pattern = _text(cls, "_to_pattern", pattern) if source == BUILT_IN else None
     if pattern is not None:
         try:
             re.compile(pattern)
@@ -106,7 +114,7 @@ def describe(cls: type[RemindProcess], source: str, env: Mapping[str, str]) -> M
         options=_options(cls),
         needs_to=bool(cls.requires_to(env)),
         to_pattern=pattern,
-        to_hint=_text(cls, "_to_hint"),
+        to_hint=_text(cls, "_to_hint", hint),
         timeout=_span(cls, "timeout"),
         concurrency=_count(cls, "concurrency", 1024),
         repeatable=bool(cls.repeatable),
@@ -128,16 +136,17 @@ def _options(cls: type[RemindProcess]) -> dict[str, Any] | None:
     for name, wanted in declared.items():
         if isinstance(wanted, type) and wanted in names:
             result[str(name)] = names[wanted]
+        elif isinstance(wanted, str) and wanted in KINDS:
+            result[str(name)] = wanted
         elif isinstance(wanted, (tuple, list)) and wanted and all(isinstance(value, str) for value in wanted):
             result[str(name)] = list(wanted)
         else:
-            kinds = ", ".join(TYPES)
+            kinds = ", ".join([*TYPES, *map(repr, KINDS)])
             raise LoadError(f"{cls.__name__}.options[{name!r}] must be one of {kinds}, or a tuple of allowed strings")
     return result
 
 
-def _text(cls: type[RemindProcess], name: str) -> str | None:
-    value = getattr(cls, name)
+def _text(cls: type[RemindProcess], name: str, value: object) -> str | None:
     if value is not None and not isinstance(value, str):
         raise LoadError(f"{cls.__name__}.{name} must be a string, not {type(value).__name__}")
     return value

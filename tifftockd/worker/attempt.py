@@ -30,8 +30,9 @@ from tifftockd.worker import kin
 
 # An attempt whose time is further away than this, in microseconds, was handed over before the clock was set back.
 _TOO_EARLY = 1 * SECOND
-# What is kept of an error's text, in characters.
+# What is kept of an error's text and of the end of its traceback, in characters: an answer has its limit.
 _ERROR_CHARACTERS = 2000
+_TRACE_CHARACTERS = 3000
 _SIGNALS = tuple(signal.valid_signals())
 _LIMITS = tuple(getattr(resource, name) for name in dir(resource) if name.startswith("RLIMIT_"))
 
@@ -145,18 +146,33 @@ def _call(cls: type[RemindProcess], reminder: dict[str, Any]) -> dict[str, Any]:
                 f"remind() only made a {type(result).__name__}, and did nothing: write it without async or yield"
             )
     except PermanentError as error:
-        return {"verdict": Verdict.PERMANENT, "error": _named(error)}
+        return {"verdict": Verdict.PERMANENT, **_told(error)}
     except TransientError as error:
-        return {"verdict": Verdict.TRANSIENT, "error": _named(error), "retry_after": _seconds(error)}
+        return {"verdict": Verdict.TRANSIENT, "retry_after": _seconds(error), **_told(error)}
+    except HandlerError as error:  # a sentence that says it all
+        return {"verdict": Verdict.BROKEN, **_told(error)}
     except Exception as error:
         with suppress(Exception):  # standard error may be closed
-            traceback.print_exc()
+            sys.stderr.write(_traced(error))
         # Memory that is exhausted once tends to stay so.
-        return {"verdict": Verdict.BROKEN, "error": _named(error), "last": isinstance(error, MemoryError)}
+        return {"verdict": Verdict.BROKEN, "last": isinstance(error, MemoryError), **_told(error)}
     except BaseException as error:
         # SystemExit and KeyboardInterrupt mean to end the process; the attempt's outcome is told first.
-        return {"verdict": Verdict.BROKEN, "error": _named(error), "last": True}
+        return {"verdict": Verdict.BROKEN, "last": True, **_told(error)}
     return {"verdict": Verdict.DELIVERED}
+
+
+def _told(error: BaseException) -> dict[str, str]:
+    trace = ""
+    with suppress(Exception):
+        trace = _traced(error)[-_TRACE_CHARACTERS:]
+    return {"error": _named(error), "trace": trace}
+
+
+def _traced(error: BaseException) -> str:
+    """The traceback, from the handler's own code on."""
+    own = error.__traceback__ and error.__traceback__.tb_next
+    return "".join(traceback.format_exception(type(error), error, own or error.__traceback__))
 
 
 def _named(error: BaseException) -> str:

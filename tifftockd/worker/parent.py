@@ -35,9 +35,8 @@ def _start(command: dict[str, Any], descriptors: list[int]) -> NoReturn:
     """Become a template; or, where a template cannot be forked from, import as one does and become the worker."""
     for number in (signal.SIGINT, signal.SIGHUP, signal.SIGTERM):
         signal.signal(number, signal.SIG_DFL)
-    source, module = command["source"], command["module"]
     if "method" in command:
         worker, output, *code = descriptors
-        classes = dict(load(source, module, *code))
+        classes = dict(load(command, *code))
         run_worker(classes[command["method"]], Limits(**command["limits"]), worker, output)
-    run_template(source, module, *descriptors)
+    run_template(command, *descriptors)

@@ -11,6 +11,7 @@ import socket
 import sys
 import traceback
 import types
+from collections.abc import Mapping
 from typing import Any, NoReturn
 
 from tifftockd.errors import LoadError
@@ -23,15 +24,13 @@ from tifftockd.worker.attempt import Limits, run_worker
 _REASON_CHARACTERS = 4000
 
 
-def run_template(source: str, module: str, control_fd: int, code_fd: int = -1) -> NoReturn:
-    """Import, say what is there, then fork a worker for each command until the daemon's end is closed.
-
-    `source`: "built-in", or a drop-in's path; `module`: what to import, or the name that the drop-in's module gets.
-    """
+def run_template(command: Mapping[str, Any], control_fd: int, code_fd: int = -1) -> NoReturn:
+    """Load, say what is there, then fork a worker for each command until the daemon's end is closed."""
     control = socket.socket(fileno=control_fd)
     kin.adopt_orphans()
+    source = command["source"]
     try:
-        classes = load(source, module, code_fd)
+        classes = load(command, code_fd)
         specs = [_spec(cls, source) for _, cls in classes]
     except BaseException as error:
         control.send(json.dumps({"error": _reason(error, source)[:_REASON_CHARACTERS]}).encode())
@@ -48,13 +47,22 @@ def run_template(source: str, module: str, control_fd: int, code_fd: int = -1) -
     os._exit(0)
 
 
-def load(source: str, module: str, code_fd: int = -1) -> list[tuple[str, type[RemindProcess]]]:
+def load(command: Mapping[str, Any], code_fd: int = -1) -> list[tuple[str, type[RemindProcess]]]:
     """Import a built-in's module, or run a drop-in's text, and return its methods with their classes.
 
-    `code_fd` holds the drop-in as the daemon read and checked it: what runs is what was checked, also when the file
-    has changed since. What a module prints while it is imported belongs to no attempt and goes to standard error.
+    `command`: {"source": "built-in" or a drop-in's path, "module": what to import, or the name that a drop-in's module
+    gets}; with {"source", "stamp": which version of the file it is} it is an executable. `code_fd` holds the drop-in as
+    the daemon read and checked it: what runs is what was checked, also when the file has changed since. What a module
+    prints while it is imported belongs to no attempt and goes to standard error.
     """
     os.dup2(2, 1)
+    source = command["source"]
+    if "stamp" in command:
+        from tifftockd.handlers.executable import run_class
+
+        program = run_class(source, code_fd, tuple(command["stamp"]))
+        return [(program.method, program)]
+    module = command["module"]
     if code_fd < 0:
         loaded = importlib.import_module(module)
     else:
