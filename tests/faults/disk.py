@@ -182,7 +182,17 @@ def kind_of(call):
 
 
 def _failed(record):
-    if not record.exists():
-        return Counter()
-    failed = [call for call in recording.read(record) if call.kind == "failed"]
-    return Counter(f"{call.data.decode()} {kind_of(call).partition(' ')[2]}" for call in failed)
+    return Counter(f"{call.data.decode()} {kind_of(call).partition(' ')[2]}"
+                   for call in _calls(record) if call.kind == "failed")  # fmt: skip
+
+
+def _calls(record):
+    """What has been recorded so far. The daemon may be about to append: then the last one is not whole yet."""
+
+    def read():
+        try:
+            return [recording.read(record)]
+        except (AssertionError, ValueError):
+            return None
+
+    return wait_until(read, "a whole record")[0] if record.exists() else []

@@ -9,6 +9,7 @@ import itertools
 import json
 import shutil
 import signal
+import subprocess
 import threading
 import time
 from collections.abc import Callable
@@ -239,6 +240,10 @@ def start(daemon):
 
 def _ended(daemon, status=None):
     """Died, if the process was killed. AssertionError if it ends with another status than that which is due, or not."""
-    if (found := daemon.process.wait(PATIENCE)) == -signal.SIGKILL:
+    try:
+        found = daemon.process.wait(PATIENCE)
+    except subprocess.TimeoutExpired:
+        raise AssertionError(f"the daemon answers no more, and lives: {daemon.log_text()}") from None
+    if found == -signal.SIGKILL:
         raise Died
     assert found == status, daemon.log_text()

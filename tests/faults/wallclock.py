@@ -48,7 +48,7 @@ class WallClock:
     def step(self, seconds):
         self._shift(self._offsets[-1][1] + seconds)
 
-    def could_show(self, instant, monotonic, tolerance=0.2):
+    def could_show(self, instant, monotonic, tolerance=1.0):
         """Whether it had reached `instant` at that moment, or up to so many seconds before: it may have been set back
         between a look at it and what came of that."""
         real = time.time() - (time.monotonic() - monotonic)

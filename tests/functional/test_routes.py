@@ -214,7 +214,7 @@ def test_one_whose_attempt_runs_can_be_neither_cancelled_nor_changed(api):
 def test_without_a_method_those_there_are_are_listed(shared):
     status, field, kind, error = shared.refused("POST", "/remind", {"in": "1m", "message": "x"})
     assert (status, field, kind) == (400, "method", "missing")
-    assert error.endswith("there are: api, email, lamp, log, sms")
+    assert error.endswith("there are: api, email, lamp, log, notify, sms")
 
 
 @pytest.mark.parametrize(
@@ -454,7 +454,7 @@ def test_handlers_are_listed_with_what_they_need(api):
     assert said["loading"] is False
     assert said["failures"] == [{"file": "broken.py", "error": "line 3: invalid syntax"}]
     methods = {method["method"]: method for method in said["methods"]}
-    assert list(methods) == ["api", "email", "lamp", "log", "sms"]
+    assert list(methods) == ["api", "email", "lamp", "log", "notify", "sms"]
     assert methods["lamp"] == {
         "method": "lamp",
         "source": "lamp.py",

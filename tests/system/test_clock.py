@@ -197,8 +197,7 @@ def test_steps_at_any_moment_make_nothing_early_and_lose_nothing(daemon, wall, m
             time.sleep(chance.uniform(0.001, 0.1))
             wall.step(chance.choice([-0.3, -0.1, -0.02, 0.02, 0.1]))
         wall.step(-HOUR)
-        settle(daemon.process.pid)
-        assert daemon.get("/health")["counts"]["firing"] == 0, "no claim outlives the time at which it was right"
+        wait_until(lambda: "firing" not in states(daemon), "each claim to go back, or to its end")
     wall.set(start + 5)
     wait_until(lambda: not {"pending", "firing"} & states(daemon), "an end of each")
     tried = [mark for mark in marks() if mark.id in due]
@@ -273,10 +272,10 @@ def test_a_step_during_a_long_cleaning_is_noticed_at_once(daemon, wall):
 
 
 def test_a_wrong_clock_that_reaches_the_right_time_without_being_set_is_noticed(daemon, wall, marks, plan):
-    wall.set(RELEASED - 4)
+    wall.set(RELEASED - HOUR)
     daemon.start()
     due = plan(RELEASED + 1)
+    wall.set(RELEASED - 2)
     settle(daemon.process.pid)
-    assert not marks()
     assert daemon.outcome(due)["late_ms"] < 5000
     assert marks()[0].wall >= RELEASED + 1

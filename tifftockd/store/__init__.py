@@ -6,6 +6,7 @@ Every method waits for the commit and raises StoreUnavailable when the disk refu
 
 from __future__ import annotations
 
+import os
 import sqlite3
 from collections.abc import Callable, Iterable, Sequence
 from contextlib import suppress
@@ -55,7 +56,7 @@ class Store:
         `migrating` is called before a migration, which may take long.
         """
         try:
-            self._path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
+            _make_folder(self._path.parent)
         except OSError as error:
             raise StoreError(f"cannot create {self._path.parent}: {error.strerror}") from error
         self._lock = DatabaseLock(self._path)
@@ -267,6 +268,18 @@ class Store:
             return min((end for end in ends if end is not None), default=None)
 
         return self._writer.run(oldest, writes=False)
+
+
+def _make_folder(folder: Path) -> None:
+    """Make a folder and those above it, on disk: SQLite syncs the database's name in its folder, and no other name."""
+    missing = [place for place in (folder, *folder.parents) if not place.exists()]
+    folder.mkdir(mode=0o700, parents=True, exist_ok=True)
+    for place in missing:
+        fd = os.open(place.parent, os.O_RDONLY)
+        try:
+            os.fsync(fd)
+        finally:
+            os.close(fd)
 
 
 def _last_write(path: Path) -> Micros | None:
