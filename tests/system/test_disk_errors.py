@@ -49,9 +49,18 @@ def test_every_kind_of_call_is_known(calls):
 
 @pytest.mark.parametrize("kind", sorted(LIVING))
 def test_one_error_of_the_disk_is_survived(tmp_path, prepared, calls, kind):
-    # The first of its kind: what comes later has not quite the same number in each run.
-    outcome = suffer(tmp_path, prepared, calls[0][kind][0], errno.ENOSPC, disk.ONCE)
-    assert outcome.failed == {kind: 1}
+    # The first of its kind. Should the daemon's threads have taken turns in another order than before, it is another
+    # kind of call that has failed, and been survived: then the calls are looked at anew.
+    numbers = calls[0]
+    for life in ("first", "second", "third"):
+        folder = tmp_path / life
+        folder.mkdir()
+        outcome = suffer(folder, prepared, numbers[kind][0], errno.ENOSPC, disk.ONCE)
+        if outcome.failed == {kind: 1}:
+            return
+        (folder / "explored").mkdir()
+        numbers = by_kind(disk.explore(folder / "explored", prepared)[0])
+    raise AssertionError(f"no {kind} could be made to fail, but {outcome.failed}")
 
 
 @pytest.mark.parametrize("kind", ["write -wal", "sync -wal", "write tifftock.db", "write -shm"])
