@@ -128,6 +128,19 @@ class Piecemeal(RemindProcess):
         yield
 """
 
+DOUBLE = """
+from tifftockd import RemindProcess
+
+class Double(RemindProcess):
+    def remind(self, message):
+        print("one")
+
+Other = Double  # a second name is no second method
+
+class DoubleRemindProcess(Double):
+    pass
+"""
+
 SETTINGS = {"RETRY_DELAY": "50ms", "HANDLER_OUTPUT": "2K", "HANDLER_MEMORY": "256M"}
 
 
@@ -161,6 +174,8 @@ def shared(tmp_path_factory, aged):
         daemon.dropin(name, text)
     daemon.dropin("c.py", SLOW_RIVAL)
     daemon.dropin("later.py", LATER)
+    daemon.dropin("double.py", DOUBLE)
+    daemon.dropin("named.py", DOUBLE.partition("class DoubleR")[0].replace("Double", "Named"))
     daemon.probes, stop = [], threading.Event()
 
     def probe():
@@ -284,11 +299,11 @@ def test_output_without_end_hurts_nobody(shared):
             return int(re.search(r"VmRSS:\s+(\d+) kB", status.read())[1])
 
     before = memory()
-    flood = begin(shared, "for _ in range(20): os.write(1, b'x' * 2**20)")
+    flood = begin(shared, "for _ in range(100): os.write(1, b'x' * 2**20)")
     assert shared.outcome(shared.remind())["late_ms"] < 5000
     entry = shared.outcome(flood)
     assert entry["outcome"] == "delivered"
-    assert entry["output"] == "x" * 1024 + f"\n[{20 * 2**20 - 2048} bytes left out]\n" + "x" * 1024
+    assert entry["output"] == "x" * 1024 + f"\n[{100 * 2**20 - 2048} bytes left out]\n" + "x" * 1024
     assert memory() - before < 15_000
 
 
@@ -312,6 +327,21 @@ def test_a_memory_eater_costs_its_attempt(shared, method, code):
 def test_the_class_says_what_memory_there_is_else_the_setting(shared, method, limit):
     look = "print(*resource.getrlimit(resource.RLIMIT_AS)); subprocess.run(['sh', '-c', 'ulimit -v'])"
     assert attempt(shared, look, method)["output"] == f"{limit << 20} {limit << 20}\n{limit << 10}\n"
+
+
+def test_the_settings_count_for_a_class_that_says_nothing_of_them(daemon):
+    daemon.settings |= {"HANDLER_TIMEOUT": "500ms", "HANDLER_CONCURRENCY": "2", "HANDLER_RENEW": "2"}
+    daemon.dropin(
+        "plain.py", RUN.replace('timeout = "20s"', "").replace("class Run(", "class Plain(").replace("(Run)", "(Plain)")
+    )
+    daemon.start()
+    pids = [pid_of(daemon, "plain") for _ in range(4)]
+    assert pids[0] == pids[1] != pids[2] == pids[3]
+    made = [begin(daemon, "time.sleep(0.3)", "plain") for _ in range(3)]
+    spans = sorted((instant(entry["started"]), instant(entry["finished"])) for entry in map(daemon.outcome, made))
+    assert spans[2][0] >= spans[0][1] - 0.01, "the third waits for one of the two"
+    assert attempt(daemon, "time.sleep(600)", "plain")["error"] == "it passed its deadline of 500ms"
+    assert attempt(daemon, "time.sleep(600)", "brief")["error"] == "it passed its deadline of 300ms"
 
 
 # ---- the end of the worker
@@ -797,6 +827,13 @@ def test_several_classes_in_one_file_are_several_methods(shared):
     assert methods["lonely"] == "b.py", "a class without `method` has its own name"
     assert "nothing" not in methods
     assert attempt(shared, "x", "lonely")["output"] == "no twin\n"
+
+
+def test_two_classes_of_one_method_in_a_file_are_refused_and_two_names_of_a_class_are_not(shared):
+    failures = {failure["file"]: failure["error"] for failure in shared.get("/handlers")["failures"]}
+    assert failures[str(shared.handlers_dir / "double.py")] == "Double and DoubleRemindProcess are both method double"
+    assert shared.request("POST", "/remind", {"in": 0, "message": "x", "method": "double"}).status == 400
+    assert attempt(shared, "x", "named")["output"] == "one\n"
 
 
 @pytest.mark.parametrize("method", ["later", "piecemeal"])

@@ -150,6 +150,14 @@ def test_workers_see_all_that_is_set_but_what_systemd_meant_for_the_daemon(env, 
     assert config.environ == env | {"PATH": "/bin", "LAMP_HOST": "lamp"}
 
 
+def test_a_proxy_counts_where_the_operator_has_set_it_and_not_where_it_came_with_the_environment(env, tmp_path):
+    env |= {"http_proxy": "http://shell:1", "HTTPS_PROXY": "http://shell:2", "no_proxy": "*"}
+    (tmp_path / ".env").write_text("http_proxy=http://proxy:3128\n")
+    environ = load_config(env, tmp_path / ".env").environ
+    proxies = {name: value for name, value in environ.items() if name.lower().endswith("_proxy")}
+    assert proxies == {"http_proxy": "http://proxy:3128"}
+
+
 def test_a_config_shows_no_secrets_when_it_is_printed(env):
     config = load_config(env | {"API_KEY": "very-secret", "SMTP_PASSWORD": "hidden"})
     assert "very-secret" not in repr(config)

@@ -279,6 +279,12 @@ def test_a_copy_of_the_stream_is_the_journal_too_and_a_pipe_is_not(journald, pip
     assert not journal.is_journal(copy, journald.folder)
 
 
+def test_to_look_whether_it_is_the_journal_leaves_no_descriptor_open(pipe):
+    before = os.listdir("/proc/self/fd")
+    assert not journal.is_journal(pipe.writer)
+    assert os.listdir("/proc/self/fd") == before
+
+
 def test_another_socket_is_not_the_journal(journald):
     left, right = socket.socketpair()
     with left, right, socket.socket() as listener:

@@ -156,6 +156,14 @@ def test_failures_are_listed_by_file_and_are_no_methods():
     assert registry.specs() == []
 
 
+def test_each_reason_of_one_file_is_listed_once():
+    registry, other = Registry([], loading=False), Registry([], loading=False)
+    for reason in ("method a is already defined", "method b is already defined", "method a is already defined"):
+        registry.fail("a.py", reason)
+    other.become(registry)
+    assert other.failures() == [("a.py", "method a is already defined"), ("a.py", "method b is already defined")]
+
+
 def test_why_pending_reminders_wait():
     registry = Registry([spec("api", missing="KEY not set")], loading=True)
     assert registry.why_not("lamp") == "method lamp is still being loaded"

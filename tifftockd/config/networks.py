@@ -27,13 +27,17 @@ WORDS = {
         "100.64.0.0/10",  # shared by the customers of a provider: RFC 6598
         "192.0.0.0/24",  # RFC 6890, 2.2.2
         "198.18.0.0/15",  # for measurements: RFC 2544
+        "224.0.0.0/4",  # to several within a network: RFC 5771
         "240.0.0.0/4",  # reserved, and used within networks: RFC 1112, 4
         "fc00::/7",  # RFC 4193
         "fec0::/10",  # site-local: RFC 3879
+        "ff00::/8",  # to several: RFC 4291, 2.7
     ),
     "link-local": (
         "169.254.0.0/16",  # RFC 3927; clouds tell each machine its secrets at 169.254.169.254
+        "224.0.0.0/24",  # to several on a link: RFC 5771, 4
         "fe80::/10",  # RFC 4291, 2.5.6
+        "ff02::/16",  # to several on a link: RFC 4291, 2.7
         # Not link-local, but what 169.254.169.254 is, by IPv6: at Amazon and at Google.
         "fd00:ec2::254/128",
         "fd20:ce::254/128",

@@ -29,6 +29,8 @@ class Found:
 
 def read(environ: Mapping[str, str], env_file: Path | None) -> Found:
     """Read all sources. ConfigError; only the default file may be missing."""
+    # A proxy reads what is sent: it is the operator's to name, and not whatever shell or manager started the daemon.
+    environ = {name: value for name, value in environ.items() if not name.lower().endswith("_proxy")}
     path = env_file.absolute() if env_file else places.env_file(environ)
     data = _read_file(path, environ, required=env_file is not None)
     lines = {} if data is None else _parse_file(path, data)

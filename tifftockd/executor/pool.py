@@ -55,8 +55,11 @@ class Source(Protocol):
     ) -> int:
         """Start a worker on these descriptors (its socket, its output) and return its tag."""
 
-    def kill_worker(self, tag: int) -> None:
-        """Kill it with all that it started."""
+    def kill_worker(self, tag: int, pid: int) -> None:
+        """Kill it with all that it started. `pid`: what it said, or 0."""
+
+    def renew(self) -> None:
+        """Start the next ones from a new process."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -282,6 +285,7 @@ class Pool(PoolCallbacks):
     def _failed_to_start(self, how: str) -> None:
         """Try again in a while; in the end give what is queued back as surely not done."""
         self._failed_starts += 1
+        self._source.renew()
         journal.event("worker-failed", journal.WARNING, method=self.spec.method, message=f"a worker {how} at its start")
         if self._failed_starts > _STARTS:
             self._failed_starts = 0
@@ -331,7 +335,7 @@ class Pool(PoolCallbacks):
         """Through the process that forked it, which knows it by its tag."""
         if worker in self._idle:
             self._idle.remove(worker)
-        self._source.kill_worker(worker.tag)
+        self._source.kill_worker(worker.tag, worker.pid)
 
     def _let_go(self, worker: WorkerEnd) -> None:
         self._workers.discard(worker)

@@ -8,6 +8,7 @@ import socket
 import subprocess
 import sys
 from collections.abc import Callable, Mapping
+from contextlib import suppress
 from pathlib import Path
 from typing import Any, ClassVar
 
@@ -19,8 +20,10 @@ from tifftockd.handlers.dropins import Dropin
 from tifftockd.handlers.spec import BUILT_IN
 from tifftockd.worker import kin
 
-# Seconds without a death until a template that is to kill workers is taken to hang.
-_HUNG = 1.5
+# Seconds until a worker is killed, and without a death until the template that is to kill it is taken to hang. Together
+# well below two: so long after its deadline an attempt has its outcome.
+_KILL = 0.3
+_HUNG = 1.0
 # Seconds after its last worker until a template is let go.
 _IDLE = 60.0
 
@@ -68,6 +71,19 @@ class Parent:
         if self._forker is not None:
             self._forker.kill(tag)
 
+    def kill_stopped(self) -> bool:
+        """If somebody keeps it stopped, kill it and all that it started, whatever method that is of."""
+        if self._process is None or not kin.is_stopped(self._process.pid):
+            return False
+        kin.kill_tree(self._process.pid)
+        return True
+
+    def kill_below(self, pid: int) -> None:
+        """Kill a process, if it descends from this one."""
+        if self._process is not None and kin.is_below(pid, self._process.pid):
+            with suppress(ProcessLookupError):
+                os.kill(pid, signal.SIGKILL)
+
     def resume(self) -> None:
         """Let it go on, in case that somebody has stopped it."""
         if self._process is not None:
@@ -84,6 +100,7 @@ class Parent:
         if self._forker is not None:
             self._forker.close()
             self._forker = None
+        self.resume()
         self._bury()
 
     def _died(self) -> None:
@@ -115,9 +132,10 @@ class Template:
         self._code = code
         self._forker: Forker | None = None
         self._tag = 0
-        self._workers: dict[int, Forker] = {}
+        self._workers: dict[int, tuple[Forker, int]] = {}  # who forked each, and that process' own tag
         self._last_death = 0.0
         self._retire: Timer | None = None
+        self._old: list[tuple[Forker, int]] = []  # those before, while workers of theirs are there
         self.threads = False  # its import starts threads: it cannot be forked
 
     @classmethod
@@ -137,11 +155,12 @@ class Template:
         """Start the process; `hello` is told what it found, `died` how it ended."""
         ours, theirs = pair(socket.SOCK_SEQPACKET)
         parent = self._parent.forker()
+        self._parent.resume()
         with theirs:
             descriptors = [theirs.fileno(), *self._code_fd()]
             self._tag = parent.fork(self._command, descriptors, lambda status: died(why(status)))
-        self._forker = Forker(self._loop, ours, self._gone)
-        self._forker.hello = hello
+        self._forker = forker = Forker(self._loop, ours, lambda: self._gone(forker))
+        forker.hello = hello
 
     def kill(self) -> None:
         """For an import without end."""
@@ -150,8 +169,10 @@ class Template:
     def close(self) -> None:
         """Let the process end, and its workers with it."""
         if self._forker is not None:
-            self._forker.close()
-            self._forker = None
+            self._old.append((self._forker, self._tag))
+        for old in self._old:
+            self._end(*old)
+        self._forker, self._old = None, []
 
     def discard(self) -> None:
         """Close it, and give the drop-in's descriptor back."""
@@ -176,29 +197,54 @@ class Template:
                 self.load(lambda _hello: None, lambda _how: None)
             assert self._forker is not None
             forker = self._forker
+        # A handler may have stopped what it was forked from.
+        self._resume(self._tag)
 
         def ended(status: int) -> None:
             self._workers.pop(tag, None)
             self._last_death = clock.monotonic()
+            self._close_old()
             self._retire_later()
             died(status)
 
         tag = forker.fork(command, descriptors, ended)
-        self._workers[tag] = forker
+        self._workers[tag] = forker, self._tag
         return tag
 
-    def kill_worker(self, tag: int) -> None:
-        """By the process that forked it. Has a handler stopped that, it is resumed; does it hang, it is killed."""
+    def renew(self) -> None:
+        """The next worker comes of a new process: what a handler did to this one may be why none can be started."""
+        if self._forker is not None:
+            self._old.append((self._forker, self._tag))
+            self._forker = None
+            self._close_old()
+
+    def kill_worker(self, tag: int, pid: int) -> None:
+        """By the process that forked it. Has a handler stopped that, it is resumed; does it hang, it is killed.
+
+        In the end, where a handler goes on stopping all that could kill it, the daemon kills the whole tree itself.
+        """
+
+        def intervene() -> None:
+            if pid > 0:
+                self._parent.kill_below(pid)
+            self._resume(self._workers[tag][1])
+
+        def force() -> None:
+            # One that is only slow has others' attempts below it, too.
+            if not self._parent.kill_stopped():
+                steps.append((_HUNG, force))
+
         steps: list[tuple[float, Callable[[], None]]] = [
-            (0.5, lambda: self._workers[tag].kill(tag)),
-            (_HUNG, self._resume),
-            (0.0, self.kill),
+            (_KILL, lambda: self._workers[tag][0].kill(tag)),
+            (_HUNG, intervene),
+            (_KILL, lambda: self._parent.kill_child(self._workers[tag][1])),
+            (_KILL, force),
         ]
 
         def kill() -> None:
             if tag not in self._workers or not steps:
                 return
-            if len(steps) == 1 and clock.monotonic() < self._last_death + _HUNG:
+            if len(steps) <= 2 and clock.monotonic() < self._last_death + _HUNG:
                 self._loop.after(_HUNG, kill)  # it is busy killing others
                 return
             seconds, step = steps.pop(0)
@@ -207,12 +253,25 @@ class Template:
 
         kill()
 
-    def _resume(self) -> None:
+    def _resume(self, tag: int) -> None:
         self._parent.resume()
-        self._parent.resume_child(self._tag)
+        self._parent.resume_child(tag)
 
-    def _gone(self) -> None:
-        self._forker = None
+    def _gone(self, forker: Forker) -> None:
+        if self._forker is forker:
+            self._forker = None
+
+    def _close_old(self) -> None:
+        busy = [forker for forker, _ in self._workers.values()]
+        for old in [old for old in self._old if old[0] not in busy]:
+            self._old.remove(old)
+            self._end(*old)
+
+    def _end(self, forker: Forker, tag: int) -> None:
+        forker.close()
+        # One that a handler has stopped does not notice that.
+        self._parent.resume()
+        self._parent.kill_child(tag)
 
     def _code_fd(self) -> list[int]:
         return [self._code] if self._code >= 0 else []

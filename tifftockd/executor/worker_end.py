@@ -78,6 +78,7 @@ class WorkerEnd:
         self._doomed: str | None = None
         self._verdict = Verdict.BROKEN
         self.tag = 0
+        self.pid = 0
         self.claim: Claim | None = None
         self.starting = True
         self.idle_since = 0.0
@@ -175,6 +176,7 @@ class WorkerEnd:
         try:
             answer: dict[str, Any] = json.loads(line)
             if self.starting:
+                self.pid = int(answer["pid"])
                 self._pool.became_idle(self)
                 return
             if answer["job"] != self._job:

@@ -62,6 +62,8 @@ class Executable(RemindProcess):
                 env=dict(os.environb) | variables(self._told),
                 # A script is read by its interpreter, by that name.
                 pass_fds=[self._descriptor] if program != self._path else [],
+                # `kill 0` in a script is for what the script has started.
+                start_new_session=True,
             )
         except OSError as error:
             raise self._why_not(error) from None

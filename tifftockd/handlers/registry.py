@@ -17,7 +17,7 @@ class Registry:
         """`loading`: whether drop-ins are still to come."""
         self._changed = threading.Condition()
         self._specs = {spec.method: spec for spec in specs}
-        self._failures: dict[str, str] = {}
+        self._failures: dict[str, list[str]] = {}
         self._loading = loading
 
     def add(self, specs: Sequence[MethodSpec]) -> None:
@@ -29,7 +29,9 @@ class Registry:
     def fail(self, file: str, reason: str) -> None:
         """A drop-in, or a part of it, cannot be used."""
         with self._changed:
-            self._failures[file] = reason
+            reasons = self._failures.setdefault(file, [])
+            if reason not in reasons:
+                reasons.append(reason)
 
     def loaded(self) -> None:
         """There are no more drop-ins to come."""
@@ -40,7 +42,8 @@ class Registry:
     def become(self, other: Registry) -> None:
         """After a reload: all that the other one knows, at once."""
         with self._changed:
-            self._specs, self._failures = other._specs, dict(other._failures)
+            self._specs = other._specs
+            self._failures = {file: list(reasons) for file, reasons in other._failures.items()}
             self._loading = other._loading
             self._changed.notify_all()
 
@@ -64,9 +67,9 @@ class Registry:
         return [specs[method] for method in sorted(specs)]
 
     def failures(self) -> list[tuple[str, str]]:
-        """Drop-ins that cannot be used, with the reason."""
+        """Drop-ins that cannot be used, or not with all their methods, with each reason."""
         with self._changed:
-            return sorted(self._failures.items())
+            return [(file, reason) for file in sorted(self._failures) for reason in self._failures[file]]
 
     def find(self, method: str, patience: float = 10.0) -> MethodSpec:
         """The method, if a reminder can be accepted for it.

@@ -119,7 +119,16 @@ def is_journal(fd: int, folder: str = FOLDER) -> bool:
     worker processes, whose standard error is another. LogNamespace= shows as a suffix of the folder.
     """
     try:
-        with socket.socket(fileno=os.dup(fd)) as stream:
+        copy = os.dup(fd)
+    except OSError:
+        return False
+    try:
+        stream = socket.socket(fileno=copy)
+    except OSError:
+        os.close(copy)
+        return False
+    try:
+        with stream:
             peer = stream.getpeername()
     except OSError:
         return False

@@ -13,9 +13,8 @@ from collections import deque
 from collections.abc import Callable, Iterator
 from concurrent.futures import Future
 from contextlib import contextmanager, suppress
-from typing import Any, Generic, TypeVar
+from typing import TYPE_CHECKING, Any, Generic, TypeVar
 
-import dataset
 from sqlalchemy import Connection, text
 from sqlalchemy.engine import CursorResult
 from sqlalchemy.exc import DBAPIError
@@ -25,6 +24,9 @@ from tifftockd import clock, journal
 from tifftockd.errors import StoreUnavailable, TifftockError
 from tifftockd.store.connection import connect
 from tifftockd.threads import make_thread
+
+if TYPE_CHECKING:
+    import dataset
 
 T = TypeVar("T")
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import builtins
 import gc
 import io
 import json
@@ -34,6 +35,8 @@ _TOO_EARLY = 1 * SECOND
 _ERROR_CHARACTERS = 2000
 _TRACE_CHARACTERS = 3000
 _SIGNALS = tuple(signal.valid_signals())
+# What the worker itself and most handlers use of the standard library.
+_SHARED = (builtins, json, os, socket, time)
 _LIMITS = tuple(getattr(resource, name) for name in dir(resource) if name.startswith("RLIMIT_"))
 
 
@@ -64,7 +67,7 @@ def run_worker(cls: type[RemindProcess], limits: Limits, socket_fd: int, output_
                 # A child of os.fork() in a handler has come back from remind(): its parent's answer is the one.
                 os._exit(0)
             for printed in (*streams, getattr(sys, "stdout", None), getattr(sys, "stderr", None)):
-                with suppress(Exception):  # the handler may have closed it, or put anything there
+                with suppress(BaseException):  # the handler may have closed it, or put anything there
                     printed.flush()  # type: ignore[union-attr]
             # What one attempt has changed, the next must not find.
             spoiled = _bury_children() or _surroundings() != clean
@@ -114,14 +117,17 @@ def _surroundings() -> object:
             dict(os.environ),
             list(sys.path),
             threading.active_count(),
+            kin.adopts_orphans(),
             socket.getdefaulttimeout(),
             locale.setlocale(locale.LC_ALL),
             signal.pthread_sigmask(signal.SIG_BLOCK, ()),
             [signal.getitimer(timer) for timer in (signal.ITIMER_REAL, signal.ITIMER_VIRTUAL, signal.ITIMER_PROF)],
             [id(signal.getsignal(number)) for number in _SIGNALS],
             [resource.getrlimit(limit) for limit in _LIMITS],
+            [sys.modules.get(module.__name__) is module for module in _SHARED],
+            [list(map(id, names.values())) for names in (*map(vars, _SHARED), vars(socket.socket))],
         )
-    except Exception:
+    except BaseException:  # a handler may have put anything there
         return object()  # like nothing before
 
 
@@ -152,7 +158,7 @@ def _call(cls: type[RemindProcess], reminder: dict[str, Any]) -> dict[str, Any]:
     except HandlerError as error:  # a sentence that says it all
         return {"verdict": Verdict.BROKEN, **_told(error)}
     except Exception as error:
-        with suppress(Exception):  # standard error may be closed
+        with suppress(BaseException):  # standard error may be closed
             sys.stderr.write(_traced(error))
         # Memory that is exhausted once tends to stay so.
         return {"verdict": Verdict.BROKEN, "last": isinstance(error, MemoryError), **_told(error)}
@@ -164,7 +170,7 @@ def _call(cls: type[RemindProcess], reminder: dict[str, Any]) -> dict[str, Any]:
 
 def _told(error: BaseException) -> dict[str, str]:
     trace = ""
-    with suppress(Exception):
+    with suppress(BaseException):
         trace = _traced(error)[-_TRACE_CHARACTERS:]
     return {"error": _named(error), "trace": trace}
 
@@ -177,8 +183,8 @@ def _traced(error: BaseException) -> str:
 
 def _named(error: BaseException) -> str:
     try:
-        text = str(error)
-    except Exception:
+        text = str.__str__(str(error))  # a subclass' text without its methods
+    except BaseException:  # it may mean to end the process: the attempt's outcome is told first
         text = "(its text cannot be had)"
     if isinstance(error, HandlerError) and text:
         return text[:_ERROR_CHARACTERS]  # a sentence of its own already
@@ -187,10 +193,10 @@ def _named(error: BaseException) -> str:
 
 def _seconds(error: TransientError) -> float | None:
     """How long it asks to wait; None for anything that is no number of seconds."""
-    wait: object = getattr(error, "retry_after", None)
     try:
+        wait: object = getattr(error, "retry_after", None)
         seconds = wait.total_seconds() if isinstance(wait, timedelta) else float(wait)  # type: ignore[arg-type]
-    except Exception:
+    except BaseException:  # as for its text
         return None
     return seconds if math.isfinite(seconds) else None
 

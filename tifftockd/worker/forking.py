@@ -61,6 +61,8 @@ def serve(control: socket.socket, start: Callable[[dict[str, Any], list[int]], N
             signal.signal(signal.SIGCHLD, signal.SIG_DFL)
             _keep(descriptors, [control.detach(), deaths, wake])
             kin.die_with(pid)
+            # A signal that a handler sends to its process group is for nobody else.
+            os.setsid()
             start(command, descriptors)
         tags[child] = command["fork"]
         _keep([], descriptors)
@@ -86,8 +88,10 @@ def _keep(descriptors: list[int], others: list[int]) -> None:
 def _report(control: socket.socket, tags: dict[int, int]) -> None:
     died: list[tuple[int, int]] = []
     with suppress(ChildProcessError):
-        while (ended := os.waitpid(-1, os.WNOHANG))[0]:
-            died.append(ended)
+        while ended := os.waitid(os.P_ALL, 0, os.WEXITED | os.WNOHANG | os.WNOWAIT):
+            if ended.si_pid in tags:
+                kin.kill_group(ended.si_pid)
+            died.append(os.waitpid(ended.si_pid, 0))
     # What a dead child leaves running has become this process's own: none of it may stay.
     for child, status in died:
         if tag := tags.pop(child, None):

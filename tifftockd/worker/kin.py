@@ -13,6 +13,7 @@ from tifftockd import clock
 # prctl(2)
 _PR_SET_PDEATHSIG = 1
 _PR_SET_CHILD_SUBREAPER = 36
+_PR_GET_CHILD_SUBREAPER = 37
 
 # How long a tree that goes on forking is chased, in seconds.
 _CHASE = 2.0
@@ -24,6 +25,13 @@ def adopt_orphans() -> None:
     """Become the parent of all descendants whose own parent dies (subreaper): a double fork does not escape."""
     if _libc.prctl(_PR_SET_CHILD_SUBREAPER, 1, 0, 0, 0) < 0:
         raise OSError(ctypes.get_errno(), "prctl(PR_SET_CHILD_SUBREAPER)")
+
+
+def adopts_orphans() -> bool:
+    """Whether it is so (still)."""
+    answer = ctypes.c_int()
+    _libc.prctl(_PR_GET_CHILD_SUBREAPER, ctypes.byref(answer), 0, 0, 0)
+    return bool(answer.value)
 
 
 def die_with(parent: int) -> None:
@@ -47,13 +55,22 @@ def _listed(pid: int) -> list[int]:
     return found
 
 
+def is_stopped(pid: int) -> bool:
+    """Whether a signal or a tracer has stopped a process."""
+    return _state(pid) in {"T", "t"}
+
+
 def _lives(pid: int) -> bool:
+    return _state(pid) not in {"Z", "X"}
+
+
+def _state(pid: int) -> str:
     try:
         with open(f"/proc/{pid}/stat", encoding="utf-8", errors="replace") as stat:
             # The state stands behind the name, which may hold anything, ")" included.
-            return stat.read().rpartition(")")[2].split()[0] not in {"Z", "X"}
+            return stat.read().rpartition(")")[2].split()[0]
     except OSError:
-        return False
+        return "X"
 
 
 def kill_descendants(pid: int, spare: frozenset[int] = frozenset()) -> None:
@@ -64,15 +81,23 @@ def kill_descendants(pid: int, spare: frozenset[int] = frozenset()) -> None:
     """
     end = clock.monotonic() + _CHASE
     while clock.monotonic() < end:
-        doomed = [child for child in children(pid) if child not in spare]
+        found = set(_listed(pid)) - spare
+        for child in found:
+            # In one call all of a fork bomb, which would take the time that the walk needs.
+            kill_group(child)
+        doomed = {child for child in found if _lives(child)}
         if pid == os.getpid():
-            _bury(set(_listed(pid)) - spare - set(doomed))
+            _bury(found - doomed)
         if not doomed:
             return
-        for one in doomed:
+        walk = list(doomed)
+        for one in walk:
             _signal(one, signal.SIGSTOP)
-            doomed += [child for child in children(one) if child not in doomed]
+            new = [child for child in children(one) if child not in doomed]
+            doomed.update(new)
+            walk += new
         for one in doomed:
+            kill_group(one)
             _signal(one, signal.SIGKILL)
         # SIGKILL is on its way when kill(2) returns; give the processes a moment to become zombies.
         time.sleep(0.0005)
@@ -86,9 +111,29 @@ def _bury(dead: set[int]) -> None:
 
 def kill_tree(pid: int) -> None:
     """Kill a process and all that descends from it."""
+    _signal_group(pid, signal.SIGSTOP)
     _signal(pid, signal.SIGSTOP)
     kill_descendants(pid)
+    kill_group(pid)
     _signal(pid, signal.SIGKILL)
+
+
+def kill_group(leader: int) -> None:
+    """Kill a process group. Its leader should not have been reaped: then the number is nobody else's."""
+    _signal_group(leader, signal.SIGKILL)
+
+
+def is_below(pid: int, ancestor: int) -> bool:
+    """Whether a process descends from another, both alive."""
+    found = [ancestor]
+    for one in found:
+        found += children(one)
+    return pid in found[1:]
+
+
+def _signal_group(leader: int, number: signal.Signals) -> None:
+    with suppress(ProcessLookupError, PermissionError):
+        os.killpg(leader, number)
 
 
 def _signal(pid: int, number: signal.Signals) -> None:

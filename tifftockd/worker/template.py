@@ -16,7 +16,7 @@ from typing import Any, NoReturn
 
 from tifftockd.errors import LoadError
 from tifftockd.handlers import RemindProcess
-from tifftockd.handlers.spec import MethodSpec, describe
+from tifftockd.handlers.spec import MethodSpec, describe, method_name
 from tifftockd.worker import forking, kin
 from tifftockd.worker.attempt import Limits, run_worker
 
@@ -74,11 +74,12 @@ def load(command: Mapping[str, Any], code_fd: int = -1) -> list[tuple[str, type[
         loaded.__file__ = source
         sys.modules[module] = loaded
         exec(code, loaded.__dict__)  # noqa: S102 it is what a drop-in is for; its file was checked
-    classes = [
+    found = [
         value
         for value in vars(loaded).values()
         if isinstance(value, type) and issubclass(value, RemindProcess) and value.__module__ == module
     ]
+    classes = list(dict.fromkeys(found))  # one may have two names
     complete = [cls for cls in classes if not inspect.isabstract(cls)]
     if classes and not complete:
         raise LoadError(f"{classes[0].__name__} has no method remind(self, message)")
@@ -86,7 +87,13 @@ def load(command: Mapping[str, Any], code_fd: int = -1) -> list[tuple[str, type[
         raise LoadError("it defines no subclass of tifftockd.RemindProcess")
     for cls in complete:
         cls.prepare()
-    return [(_spec(cls, source).method, cls) for cls in complete]
+    by_method: dict[str, type[RemindProcess]] = {}
+    for cls in complete:
+        method = method_name(cls)
+        if method in by_method:
+            raise LoadError(f"{by_method[method].__name__} and {cls.__name__} are both method {method}")
+        by_method[method] = cls
+    return list(by_method.items())
 
 
 def _spec(cls: type[RemindProcess], source: str) -> MethodSpec:
