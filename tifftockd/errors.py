@@ -5,11 +5,16 @@ The HTTP status that belongs to each stands in one table, `tifftockd.api.errors`
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+from types import MappingProxyType
+
 
 class TifftockError(Exception):
     """The base of all that tifftockd raises on purpose. The message says what is wrong and what would be right."""
 
     kind = "internal"
+    # What a client gets beside the message.
+    details: Mapping[str, object] = MappingProxyType({})
 
     def __init__(self, message: str, *, field: str | None = None, kind: str | None = None) -> None:
         super().__init__(message)
@@ -58,6 +63,38 @@ class TooLarge(TifftockError):
     kind = "too_large"
 
 
+class SomeInvalid(InvalidInput):
+    """Some of many: `errors` has an index, an error, a kind and a field for each of them."""
+
+    kind = "some_invalid"
+
+    def __init__(self, message: str, errors: list[dict[str, object]]) -> None:
+        super().__init__(message)
+        self.details = {"errors": errors}
+
+
+class Replayed(TifftockError):
+    """What was asked for has been done before: `answer` is what was said then."""
+
+    kind = "replayed"
+
+    def __init__(self, answer: bytes) -> None:
+        super().__init__("this request has been answered before")
+        self.answer = answer
+
+
+class KeyReused(TifftockError):
+    """An Idempotency-Key that came with another request before."""
+
+    kind = "key_reused"
+
+
+class Misfit(TifftockError):
+    """A change that does not fit the reminder as it is: its method takes no such recipient or option."""
+
+    kind = "misfit"
+
+
 class Firing(TifftockError):
     """The reminder's attempt is running: it can be neither cancelled nor changed until that has ended."""
 
@@ -83,6 +120,12 @@ class StoreUnavailable(Unavailable):
     """The store cannot take or give what was asked."""
 
     kind = "store_unavailable"
+
+
+class Overloaded(StoreUnavailable):
+    """There is more to do than is done in a second."""
+
+    kind = "overloaded"
 
 
 class HandlersLoading(Unavailable):

@@ -47,6 +47,7 @@ class Known:
     keys: dict[str, dict] = field(default_factory=dict)  # each arming that was acknowledged
     kept: int | None = None  # so many entries and final reminders are kept, the older ones cleaned away
     effects: list = field(default_factory=list)
+    once: set = field(default_factory=set)  # what was sent with a key, and answered since: messages that none shares
 
     @classmethod
     def of(cls, events):
@@ -58,6 +59,9 @@ class Known:
                     asked[event["number"]] = event
                 case "answered":
                     known._answered(asked.pop(event["number"]), event)
+                case "once":
+                    sent = event["body"]
+                    known.once |= {body["message"] for body in (sent if isinstance(sent, list) else [sent])}
                 case "saw":
                     known.seen.append((event["id"], event["key"], event["attempt"], event["outcome"]))
                 case "cleaning":
@@ -134,6 +138,7 @@ def settled(known, found):
         *_ends(known, found),
         *_delivered(known, found),
         *_attempts(known, found),
+        *_once(known, found),
     ]
 
 
@@ -260,6 +265,15 @@ def _attempts(known, found):
                 yield Violation(DOUBLED, f"key {key}: attempt {attempt} had an effect, and history does not know it")
             if outcome is not None and attempt < max(numbers) and outcome not in BEFORE_ANOTHER:
                 yield Violation(DOUBLED, f"key {key}: attempt {attempt} was {outcome}, and there was another")
+
+
+def _once(known, found):
+    """What was sent again with its Idempotency-Key, until there was an answer, is there once."""
+    messages = [row["message"] for row in found.reminders.values()]
+    for message in known.once:
+        if messages.count(message) != 1:
+            kind = DOUBLED if message in messages else LOST
+            yield Violation(kind, f"there are {messages.count(message)} reminders '{message}' of one request")
 
 
 def _claimed(known, found):

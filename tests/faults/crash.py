@@ -118,6 +118,7 @@ def _recover(daemon, client):
         made = client.create(life.DELIVERED)
         assert made["id"] not in ids, f"the id {made['id']} was given again"
         client.saw(made)
+        client.repeat()
     except (life.Died, AssertionError) as error:
         return 0.0, 0, [Violation(check.WRONG, f"after the crash: {error!r} {daemon.log_text()[-500:]}")]
     violations = [Violation(check.SLOW, f"it was ready after {ready:.1f} s")] if slow else []

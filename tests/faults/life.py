@@ -9,11 +9,12 @@ import itertools
 import json
 import shutil
 import signal
+import sqlite3
 import subprocess
 import threading
 import time
 from collections.abc import Callable
-from contextlib import suppress
+from contextlib import closing, suppress
 from dataclasses import dataclass, field
 from http.client import HTTPException
 from pathlib import Path
@@ -82,6 +83,24 @@ class Client:
     def cancel(self, reminder):
         self._ask("DELETE", f"/reminder/{reminder['id']}", 204, ("cancelled",), None, reminder["id"])
 
+    def create_once(self, ends, body):
+        """With an Idempotency-Key: one reminder, or an array of them, which no repetition doubles."""
+        self.note(event="once", key=f"key-{len(self.events)}", ends=ends, body=body)
+        self._once(self.events[-1])
+
+    def repeat(self):
+        """Send again what was sent with a key, as a client does whose answer was lost."""
+        for event in once_in(self.events):
+            self._once(event)
+
+    def _once(self, event):
+        path = "/reminders" if isinstance(event["body"], list) else "/remind"
+        answer = self._request("POST", path, 201, event["body"], {"Idempotency-Key": event["key"]})
+        for made in answer if isinstance(answer, list) else [answer]:
+            number = time.monotonic_ns()
+            self.note(event="asked", number=number, id=None, ends=event["ends"], body=event["body"])
+            self.note(event="answered", number=number, answer=made, at=time.time())
+
     def saw(self, reminder, count=1):
         """Wait until this arming has so many entries of history, and note them."""
 
@@ -102,13 +121,19 @@ class Client:
         self.note(event="answered", number=number, answer=answer, at=time.time())
         return answer
 
-    def _request(self, method, path, status, body=None):
+    def _request(self, method, path, status, body=None, headers=None):
         try:
-            answer = self.daemon.request(method, path, body)
+            answer = self.daemon.request(method, path, body, headers)
         except (OSError, HTTPException):
             _ended(self.daemon)
         assert answer.status == status, (method, path, body, answer)
         return answer.json if answer.text else None
+
+
+def once_in(events):
+    """What was sent with a key that is still known."""
+    since = max((number for number, event in enumerate(events) if event["event"] == "forgot-keys"), default=-1)
+    return [event for event in events[since + 1 :] if event["event"] == "once"]
 
 
 # ---- the chapters
@@ -126,6 +151,9 @@ def birth(client):
     client.saw(client.create(ONCE, method="once"))
     client.cancel(client.create(WAITS, **{"in": "30d"}))
     client.saw(client.create(DELIVERED, **{"in": 0.2}))
+    later = {"in": "30d", "method": "effect"}
+    client.create_once(WAITS, later | {"message": "once"})
+    client.create_once(WAITS, [later | {"message": f"together {number}"} for number in range(3)])
 
 
 def grow_old(client):
@@ -171,6 +199,22 @@ def _create_quietly(client):
         client.create(WAITS, **{"in": "30d"})
 
 
+def be_old(client):
+    """What the next chapter finds: a database as the first release wrote it, with an overdue reminder and others."""
+    client.create(DELIVERED, **{"in": 1})
+    client.create(WAITS, **{"in": "30d"})
+    client.daemon.kill()
+    with closing(sqlite3.connect(client.daemon.database, isolation_level=None)) as database:
+        database.executescript("BEGIN; DROP TABLE replay; PRAGMA user_version = 1; COMMIT;")
+    client.note(event="forgot-keys")
+
+
+def migrate(client):
+    """The database becomes this release's, and what was in it goes on."""
+    client.saw(client.create(DELIVERED))
+    client.create_once(WAITS, {"in": "30d", "method": "effect", "message": "after the migration"})
+
+
 @dataclass(frozen=True)
 class Chapter:
     script: Callable
@@ -185,6 +229,8 @@ CHAPTERS = {
     "come-back": Chapter(come_back, {"HISTORY_MAX": str(KEPT)}),
     "fill": Chapter(fill, killed=True, counts=False),
     "full-log": Chapter(full_log),
+    "be-old": Chapter(be_old, killed=True, counts=False),
+    "migrate": Chapter(migrate),
 }
 
 

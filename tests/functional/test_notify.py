@@ -3,6 +3,7 @@
 import os
 import signal
 import socket
+import sqlite3
 import subprocess
 import sys
 import time
@@ -11,6 +12,8 @@ from itertools import pairwise
 import pytest
 
 from tests.daemon import PATIENCE, wait_until
+
+MESSAGE = {"in": "1h", "message": "tea", "method": "log"}
 
 
 class Manager:
@@ -60,6 +63,22 @@ def test_the_manager_is_told_of_start_work_reload_and_stop(daemon, manager):
     assert manager.hear("EXTEND_TIMEOUT_USEC=")
     at = [when for when, text in manager.heard if text.startswith("STATUS=")]
     assert all(later - earlier > 0.9 for earlier, later in pairwise(at)), "at most once a second"
+
+
+def test_a_database_of_an_earlier_release_is_brought_along_and_time_is_asked_for(daemon, manager):
+    daemon.start()
+    made = daemon.remind(**{"in": "1h"})
+    assert daemon.stop() == 0
+    with sqlite3.connect(daemon.database) as database:
+        database.executescript("DROP TABLE replay; PRAGMA user_version = 1")
+    database.close()
+    daemon.settings["NOTIFY_SOCKET"] = manager.path
+    daemon.start()
+    assert manager.hear("EXTEND_TIMEOUT_USEC=") == f"EXTEND_TIMEOUT_USEC={1800 * 1_000_000}"
+    manager.hear("READY=1")
+    assert daemon.state(made) == "pending"
+    again = [daemon.request("POST", "/remind", MESSAGE, {"Idempotency-Key": "k"}).json for _ in range(2)]
+    assert again[0] == again[1]
 
 
 def test_a_broken_dropin_and_a_failed_reload_are_in_the_status(daemon, manager):

@@ -15,7 +15,7 @@ from dataclasses import dataclass
 from itertools import zip_longest
 from pathlib import Path
 from string import Template
-from urllib.parse import parse_qs
+from urllib.parse import parse_qs, urlencode
 
 import pytest
 
@@ -25,6 +25,7 @@ from tests.servers import Answer, HttpServer, MailServer, trust
 from tifftockd import RemindProcess, cli
 from tifftockd.api import ROUTES
 from tifftockd.api.fields import FIELDS
+from tifftockd.api.form import TYPE as FORM
 from tifftockd.config import SETTINGS
 from tifftockd.handlers import email, notify, sms
 from tifftockd.handlers.builtin import builtin_specs
@@ -192,6 +193,7 @@ def test_every_block_of_commands_is_run_by_a_test():
         "Quick start",
         "On Debian, as a service",  # tests/system/test_readme.py
         "Everyday use",
+        "For programs",
         "Methods",
         "Your own method",
         "Coming from TiffTock",
@@ -245,6 +247,25 @@ def test_everyday_use(newcomer):
     assert [(entry["reminder"], entry["outcome"]) for entry in history] == [(2, "cancelled")]
     assert [method["method"] for method in handlers["methods"]] == ["api", "email", "log", "notify", "sms"]
     assert (health["status"], health["counts"]["pending"]) == ("ok", 1)
+
+
+@needs_curl
+def test_for_programs(newcomer):
+    newcomer.start()
+    newcomer.paste(blocks("Everyday use", "sh")[0])
+    before = len(newcomer.get("/reminders"))
+    [block] = blocks("For programs", "sh")
+    for _ in range(2):
+        output = newcomer.paste(block)
+    once, (tea, egg), page, contract, *_ = [json.loads(line) for line in output.splitlines() if line[:1] in ("{", "[")]
+    assert once["message"] == "has it come?"
+    assert [one["message"] for one in (tea, egg)] == ["tea is ready", "egg is ready"]
+    assert len(page) == 2
+    assert re.search(r'^Link: </reminders\?limit=2&after=[0-9.]+>; rel="next"\r?$', output, re.MULTILINE)
+    assert contract["openapi"] == "3.1.1"
+    assert "\ntifftock_reminders{" in output
+    # Twice: the one with a key was made once.
+    assert len(newcomer.get("/reminders")) == before + 1 + 2 * 2
 
 
 @needs_curl
@@ -408,6 +429,8 @@ def test_each_form_of_time_is_accepted(shared):
     assert len(forms) >= 12
     for form in forms:
         shared.remind(**form)
+        by_hand = urlencode({"message": "test", "method": "log"} | form)
+        assert shared.request("POST", "/remind", by_hand, {"Content-Type": FORM}).status == 201, form
 
 
 def test_all_fields_of_a_reminder_are_there():
@@ -421,7 +444,7 @@ def test_all_routes_are_there_and_none_that_is_not():
     assert set(re.findall(r"`((?:GET|POST|PUT|PATCH|DELETE) /\S*)`", README)) == set(rows)
     for route in ROUTES:
         # The place in a list is the Link's own.
-        wanted = set(route.query) - {"after", "before"}
+        wanted = {parameter.name for parameter in route.query} - {"after", "before"}
         choices = {"state": {*State, "all"}, "outcome": set(Outcome), "owner": {"me"}}
         words = set().union(*(choices.get(name, set()) for name in wanted))
         assert set(codes(rows[f"{route.method} {route.path}"][2])) == wanted | words

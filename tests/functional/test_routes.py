@@ -1,6 +1,7 @@
 """The routes on a real server and a real store, with a clock of the test's and no workers."""
 
 import contextlib
+import functools
 import http.client
 import json
 import os
@@ -10,12 +11,14 @@ import threading
 from dataclasses import replace
 from datetime import UTC, datetime
 from io import BytesIO
+from types import SimpleNamespace
 
 import pytest
 from hypothesis import HealthCheck, given, settings, strategies as st
 
+from tests.contract import Contract
 from tifftockd import __version__, clock
-from tifftockd.api import ROUTES, make_app, pages
+from tifftockd.api import ROUTES, make_app, openapi, pages
 from tifftockd.api.access import PEER, Peer
 from tifftockd.api.present import show_instant
 from tifftockd.clock import SECOND, micros
@@ -87,11 +90,9 @@ class Api:
         connection.request(method, path, body, {name.replace("_", "-"): value for name, value in headers.items()})
         response = connection.getresponse()
         data = response.read()
-        if not data:
-            return response.status, None, response.headers
-        assert response.headers["Content-Type"] == "application/json"
-        assert data.endswith(b"\n")
-        return response.status, json.loads(data), response.headers
+        contract().check(method, path, response.status, response.headers, data)
+        said = json.loads(data) if data and response.headers["Content-Type"] == "application/json" else data.decode()
+        return response.status, said if data else None, response.headers
 
     def get(self, path):
         status, said, _ = self.request("GET", path)
@@ -99,7 +100,10 @@ class Api:
         return said
 
     def remind(self, **fields):
-        status, said, _ = self.request("POST", "/remind", {"in": "1h", "message": "tea", "method": "log"} | fields)
+        given = {"in": "1h", "message": "tea", "method": "log"} | fields
+        # A time instead of the span
+        body = {name: value for name, value in given.items() if name != "in" or "when" not in fields}
+        status, said, _ = self.request("POST", "/remind", body)
         assert status == 201, said
         return said
 
@@ -128,6 +132,15 @@ class Api:
                 )
             ]
         )  # fmt: skip
+
+
+@functools.cache
+def contract():
+    """What each answer in this file is held against."""
+    routes = SimpleNamespace(registry=Registry([*builtin_specs({}), LAMP], loading=False), routes=ROUTES)
+    peer = Peer(tcp=False, uid=None, address="unix")
+    answer = openapi.read_openapi.handler(routes, SimpleNamespace(now=NOW, peer=peer))
+    return Contract(json.loads(answer.body))
 
 
 @pytest.fixture
@@ -272,9 +285,15 @@ def test_a_change_keeps_what_is_not_given(api):
 def test_a_change_is_checked_as_a_whole(api):
     made = api.remind(to="KITCHEN")
     path = f"/reminder/{made['id']}"
-    assert api.refused("PATCH", path, {"method": "lamp"})[:3] == (400, "to", "invalid")
+    # What is wrong whatever the reminder is, and what does not fit this one (RFC 5789, 2.2)
     assert api.refused("PATCH", path, {"method": "fax"})[:3] == (400, "method", "unknown_method")
+    assert api.refused("PATCH", path, {"method": "lamp", "to": "ATTIC"})[:3] == (400, "to", "invalid")
+    assert api.refused("PATCH", path, {"method": "lamp", "options": {"x": 1}})[:3] == (
+        400, "options.x", "unknown_field",
+    )  # fmt: skip
     assert api.refused("PATCH", path, {"colour": 1})[:3] == (400, "colour", "unknown_field")
+    assert api.refused("PATCH", path, {"method": "lamp"})[:3] == (409, "to", "misfit")
+    assert api.refused("PATCH", path, {"options": {"level": 3}})[:3] == (409, "options.level", "misfit")
     assert api.get(path) == made
     said = api.request("PATCH", path, {"method": "lamp", "to": "kitchen", "options": {"level": 3}})[1]
     assert (said["method"], said["to"], said["options"]) == ("lamp", "kitchen", {"level": 3})
@@ -291,6 +310,14 @@ def test_one_that_has_failed_is_armed_anew(api):
     assert (said["state"], said["attempts"], said["last_error"]) == ("pending", 0, None)
     assert said["when"] == show_instant(api.now, api.config.zone)
     assert said["key"] != made["key"]
+
+
+def test_one_whose_method_has_gone_can_only_get_another(api):
+    made = api.remind(method="lamp", to="attic")
+    api.registry.become(Registry(builtin_specs({}), loading=False))
+    path = f"/reminder/{made['id']}"
+    assert api.refused("PATCH", path, {"message": "x"})[:3] == (409, "method", "misfit")
+    assert api.request("PATCH", path, {"method": "log"})[0] == 200
 
 
 def test_a_reminder_that_is_not_there_cannot_be_changed(api):
@@ -552,6 +579,12 @@ def test_a_wrong_clock_is_said_with_when_to_try_again(api):
 # ---- who may
 
 
+@pytest.fixture
+def patient(monkeypatch):
+    """As many wrong keys as a test likes."""
+    monkeypatch.setattr("tifftockd.server.tries._FREE", 10_000)
+
+
 EVERYWHERE = [(route.method, route.path.replace("<id>", "1")) for route in ROUTES] + [
     ("GET", "/"),
     ("GET", "/nothing"),
@@ -580,7 +613,7 @@ EVERYWHERE = [(route.method, route.path.replace("<id>", "1")) for route in ROUTE
         {"x_api_key": "\xff\xfe"},
     ],
 )
-def test_over_tcp_nothing_is_told_without_a_key(shared, method, path, headers):
+def test_over_tcp_nothing_is_told_without_a_key(shared, patient, method, path, headers):
     status, said, answered = shared.request_tcp(method, path, **headers)
     assert status == 401
     assert answered["WWW-Authenticate"] == "Bearer"
@@ -660,18 +693,43 @@ def test_a_path_that_is_no_text_is_a_400(shared, path):
 @pytest.mark.parametrize(
     ("method", "path", "allow"),
     [
-        ("GET", "/remind", "POST"),
-        ("OPTIONS", "/remind", "POST"),
-        ("POST", "/reminders", "GET, HEAD"),
-        ("PUT", "/reminder/1", "DELETE, GET, HEAD, PATCH"),
-        ("ANY", "/health", "GET, HEAD"),
-        ("PROXY", "/health", "GET, HEAD"),
+        ("GET", "/remind", "OPTIONS, POST"),
+        ("PUT", "/reminders", "GET, HEAD, OPTIONS, POST"),
+        ("PUT", "/reminder/1", "DELETE, GET, HEAD, OPTIONS, PATCH"),
+        ("ANY", "/health", "GET, HEAD, OPTIONS"),
+        ("PROXY", "/health", "GET, HEAD, OPTIONS"),
     ],
 )
 def test_a_method_that_is_none_is_a_405(shared, method, path, allow):
     status, said, headers = shared.request(method, path)
     assert (status, said["kind"], headers["Allow"]) == (405, "method_not_allowed", allow)
     assert allow in said["error"]
+
+
+def test_options_tells_what_a_path_takes(shared):
+    status, said, headers = shared.request("OPTIONS", "/reminders")
+    assert (status, said, headers["Allow"]) == (204, None, "GET, HEAD, OPTIONS, POST")
+    assert shared.request("OPTIONS", "/nowhere")[0] == 404
+
+
+@pytest.mark.parametrize("path", [route.path.replace("<id>", "1") for route in ROUTES if route.method == "GET"])
+def test_head_is_get_without_the_body_on_every_route(shared, path):
+    status, _, headers = shared.request("GET", path)
+    assert status == 200
+    status, said, head = shared.request("HEAD", path)
+    assert (status, said, head["Content-Type"]) == (200, None, headers["Content-Type"])
+    if path != "/metrics":  # what it measures goes on
+        assert head["Content-Length"] == headers["Content-Length"]
+
+
+def test_a_time_that_cannot_be_read_is_answered_with_three_that_work(api):
+    for wrong in ("soon", "2040-13-01T09:00", "2040-W01-1", "25:00", "10m", "@x", "9999-12-31T23:59-14:00", "x" * 999):
+        for fields in ({"when": wrong}, {"when": wrong, "tz": "Asia/Tokyo"}):
+            status, field, kind, error = api.refused("POST", "/remind", fields | {"message": "x", "method": "log"})
+            assert (status, field, kind) == (400, "when", "invalid_time")
+            for right in re.search("write it like (.+), (.+) or (.+)$", error).groups():
+                made = api.remind(**fields | {"when": right})
+                assert made["state"] == "pending"
 
 
 def test_head_is_get_without_the_body(shared):
@@ -713,8 +771,8 @@ def test_whatever_is_sent_it_is_taken_or_the_senders_fault(app, fields, change):
         status, said = call(app, "PATCH", f"/reminder/{id_}", body=body)
     else:
         status, said = call(app, "POST", "/remind", body=body)
-    assert status in ({200, 400} if change else {201, 400}), said
-    if status != 400:
+    assert status in ({200, 400, 409} if change else {201, 400}), said
+    if status < 400:
         assert call(app, "GET", f"/reminder/{said['id']}") == (200, said)
 
 

@@ -419,6 +419,15 @@ def test_a_request_that_is_no_http_gets_json(served, case):
     assert (error["kind"], error["field"]) == (kind, None)
 
 
+def test_empty_lines_between_chunks_do_not_go_on_for_ever(served, monkeypatch):
+    monkeypatch.setattr(http_module, "LARGEST_CHUNKED", 100_000)
+    assert raw(served, CHUNKED + b"\r\n" * 100_000)[0] == 413
+
+
+def test_a_header_may_speak_of_chunks(served):
+    assert raw(served, b"GET /chunked HTTP/1.0\r\nX: chunked, chunked, unchunked\r\n\r\n")[0] == 200
+
+
 def test_a_client_that_sends_too_much_before_it_reads_learns_why(served):
     body = b"x" * (20 * 1024 * 1024)
     with connect(served) as sock:

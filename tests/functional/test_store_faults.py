@@ -4,6 +4,7 @@ import resource
 import sqlite3
 import sys
 import time
+from concurrent.futures import ThreadPoolExecutor
 
 from tests.daemon import wait_until
 
@@ -79,13 +80,22 @@ def test_an_outcome_that_cannot_be_written_is_written_later_and_nothing_runs_twi
     assert len(note.read_text().splitlines()) == 1
 
 
-def test_a_lock_that_somebody_holds_for_long_is_survived(daemon):
+def test_a_lock_that_somebody_holds_for_long_is_survived_and_no_queue_grows_behind_it(daemon):
     daemon.start()
+    body = {"when": FAR, "message": "x", "method": "log"}
     holder = sqlite3.connect(daemon.database, isolation_level=None)
     holder.execute("BEGIN IMMEDIATE")
-    answer = daemon.request("POST", "/remind", {"when": FAR, "message": "x", "method": "log"})
-    assert (answer.status, answer.json["kind"]) == (503, "store_unavailable")
-    assert "locked" in answer.json["error"]
+    with ThreadPoolExecutor() as pool:
+        # One has the store's thread, and the other is the first in the queue.
+        waiting = [pool.submit(daemon.request, "POST", "/remind", body) for _ in range(2)]
+        time.sleep(2)
+        began = time.monotonic()
+        refused = daemon.request("POST", "/remind", body)
+        assert (refused.status, refused.json["kind"], refused.headers["Retry-After"]) == (503, "overloaded", "1")
+        assert time.monotonic() - began < 2, "it waited behind them"
+        answers = [one.result() for one in waiting]
+    assert {(answer.status, answer.json["kind"]) for answer in answers} == {(503, "store_unavailable")}
+    assert all("locked" in answer.json["error"] for answer in answers)
     holder.execute("ROLLBACK")
     holder.close()
     wait_until(lambda: daemon.request("GET", "/health").status == 200, "the recovery", patience=10)

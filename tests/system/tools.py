@@ -16,6 +16,7 @@ NEEDED = {
     "git": "git",
     "cc": "gcc",
     "/usr/include/stdio.h": "libc6-dev",
+    "nginx": "nginx",
     KEYRING: "debian-archive-keyring",
 }
 BUILD = Path(__file__).parents[2] / "packaging/build"

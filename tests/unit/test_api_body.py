@@ -6,7 +6,8 @@ import json
 import pytest
 from hypothesis import given, strategies as st
 
-from tifftockd.api.body import DEEPEST, LARGEST, read_object, to_json
+from tifftockd.api.body import LARGEST, read_array, read_object
+from tifftockd.api.strict import DEEPEST, to_json
 from tifftockd.errors import InvalidInput, TooLarge
 
 
@@ -109,3 +110,76 @@ def test_half_of_a_surrogate_pair_from_elsewhere_is_written_as_an_escape():
 def test_what_is_no_json_is_not_written():
     with pytest.raises(ValueError, match="not JSON compliant"):
         to_json(float("nan"))
+
+
+# ---- forms
+
+
+FORM = "application/x-www-form-urlencoded"
+
+
+def form(text):
+    return read_object(io.BytesIO(text.encode()), f"{FORM}; charset=utf-8")
+
+
+@pytest.mark.parametrize(
+    ("text", "fields"),
+    [
+        ("when=tomorrow 9:00&message=call the dentist&method=email", {
+            "when": "tomorrow 9:00", "message": "call the dentist", "method": "email",
+        }),
+        ("when=2035-01-31T09:00:00+01:00", {"when": "2035-01-31T09:00:00+01:00"}),
+        ("when=2035-01-31T09:00:00%2B01:00", {"when": "2035-01-31T09:00:00+01:00"}),
+        ("in=10m&max_late=90&retries=3", {"in": "10m", "max_late": 90, "retries": 3}),
+        ("in=1.5", {"in": 1.5}),
+        ("to=&tz=", {"to": None, "tz": None}),
+        ("message=", {"message": ""}),
+        ('options={"subject": "Bank", "n": [1]}', {"options": {"subject": "Bank", "n": [1]}}),
+        ("options.subject=Bank&options.color=red", {"options": {"subject": "Bank", "color": "red"}}),
+        ('options={"a": 1}&options.b=2', {"options": {"a": 1, "b": "2"}}),
+        ("message=a%26b%3Dc+%C3%A4", {"message": "a&b=c ä"}),
+        ("message=10", {"message": "10"}),
+        (' {"message": "json"}', {"message": "json"}),
+    ],
+)  # fmt: skip
+def test_a_form_is_read_as_the_same_fields(text, fields):
+    assert form(text) == fields
+
+
+@pytest.mark.parametrize(
+    ("text", "says"),
+    [
+        ("message=a&message=b", "twice"),
+        ("options.a=1&options.a=2", "twice"),
+        ("options=[1]&options.a=2", "twice"),
+        ("options={", "not JSON"),
+        ('options={"a": NaN}', "NaN"),
+        ("message=%ff", "UTF-8"),
+        ("message=%00", "NUL"),
+        ("&".join(f"a{n}=" for n in range(2000)), "cannot be read"),
+        ("", "empty"),
+    ],
+)
+def test_a_form_that_cannot_be_read_is_refused(text, says):
+    with pytest.raises(InvalidInput, match=says):
+        form(text)
+
+
+def test_a_form_may_be_as_long_as_its_encoding_makes_it():
+    assert form("message=" + "%20" * 32_768) == {"message": " " * 32_768}
+    with pytest.raises(TooLarge):
+        form("message=" + "x" * (3 * LARGEST))
+
+
+# ---- arrays
+
+
+@pytest.mark.parametrize("text", ["{}", "1", '"x"', "", "[", r'["\u0000"]', r'[{"a": "\ud800"}]', "[" * 40 + "]" * 40])
+def test_what_is_no_array_is_refused(text):
+    with pytest.raises(InvalidInput):
+        read_array(io.BytesIO(text.encode()))
+
+
+def test_an_array_is_read_whole():
+    many = [{"message": str(n), "options": {"n": n}} for n in range(1000)]
+    assert read_array(io.BytesIO(json.dumps(many).encode())) == many

@@ -17,6 +17,7 @@ ROOMS = [
     "threads",
     "clock",
     "journal",
+    "metrics",
     "systemd",
     "when",
     "config",

@@ -250,6 +250,13 @@ def test_the_examples_for_more_rights_are_the_same_wherever_they_are_shown():
             assert line in comments or line.split("=")[0] in ("SupplementaryGroups", "ExecPaths"), line
 
 
+def test_all_routes_are_in_tifftockd_8():
+    from tifftockd.api import ROUTES
+
+    listed = "".join(items(section(page("tifftockd.8"), "THE API"), "Li"))
+    assert set(re.findall(r"/[a-z.]+", listed)) == {re.match(r"/[a-z.]+", route.path)[0] for route in ROUTES}
+
+
 def test_the_commands_that_tifftockd_8_shows_use_routes_and_options_that_there_are():
     from tifftockd.api import ROUTES
 

@@ -8,10 +8,10 @@ from typing import Any
 
 import bottle
 
-from tifftockd.api import history, reminders, status
+from tifftockd.api import history, metrics, openapi, reminders, status
 from tifftockd.api.access import PEER, STRANGER, Peer, member
 from tifftockd.api.errors import error_body, headers_of, status_of
-from tifftockd.api.query import read_query
+from tifftockd.api.query import LAST_ID, read_query
 from tifftockd.api.route import Answer, Api, Request, Route
 from tifftockd.clock import Micros
 from tifftockd.config import Config
@@ -22,7 +22,13 @@ from tifftockd.store import Store
 
 __all__ = ["ROUTES", "make_app"]
 
-ROUTES: tuple[Route, ...] = (*reminders.ROUTES, *history.ROUTES, *status.ROUTES)
+ROUTES: tuple[Route, ...] = (
+    *reminders.ROUTES,
+    *history.ROUTES,
+    *status.ROUTES,
+    *metrics.ROUTES,
+    *openapi.ROUTES,
+)
 
 # Of what a 64-bit rowid can be, one spelling each; bottle's <id:int> takes the digits of all scripts, and -1.
 _ID = re.compile(r"[1-9][0-9]{0,18}")
@@ -39,7 +45,7 @@ def make_app(
     now: Callable[[], Micros],
 ) -> WSGIApplication:
     """The WSGI application. What it raises, apart from errors of its own, is the server's to catch and to log."""
-    api = Api(store, scheduler, registry, config, now)
+    api = Api(store, scheduler, registry, config, now, started=now(), routes=ROUTES)
     app = bottle.Bottle()
     app.catchall = False
     app.add_hook("before_request", _check_path)
@@ -50,9 +56,11 @@ def make_app(
 
 
 def _callback(api: Api, route: Route) -> Callable[..., bottle.HTTPResponse]:
+    success = next(iter(route.gives))
+
     def callback(**path: str) -> bottle.HTTPResponse:
         try:
-            return _respond(route.gives, _call(api, route, path, bottle.request.environ))
+            return _respond(success, _call(api, route, path, bottle.request.environ))
         except TifftockError as error:
             return _respond_error(error)
 
@@ -69,7 +77,7 @@ def _call(api: Api, route: Route, path: Mapping[str, str], environ: Mapping[str,
 
 
 def _read_id(text: str) -> int:
-    if _ID.fullmatch(text) and int(text) < 2**63:
+    if _ID.fullmatch(text) and int(text) <= LAST_ID:
         return int(text)
     raise NotFound(f"there is no reminder {text[:64]!r}: an id is a whole number")
 
@@ -89,6 +97,8 @@ def _refuse(api: Api, error: bottle.HTTPError) -> bottle.HTTPResponse:
     environ = bottle.request.environ
     try:
         member(environ.get(PEER, STRANGER), environ, api.config().api_keys)
+        if environ["REQUEST_METHOD"] == "OPTIONS" and error.status_code == 405:
+            return bottle.HTTPResponse("", 204, {"Allow": _allowed(error)})
         raise _translated(error, environ)
     except TifftockError as ours:
         response = _respond_error(ours)
@@ -109,15 +119,16 @@ def _translated(error: bottle.HTTPError, environ: Mapping[str, Any]) -> Tifftock
 
 def _allowed(error: bottle.HTTPError) -> str:
     allowed = set(str(error.get_header("Allow")).split(","))
-    return ", ".join(sorted(allowed | {"HEAD"} if "GET" in allowed else allowed))
+    return ", ".join(sorted(allowed | ({"HEAD"} if "GET" in allowed else set()) | {"OPTIONS"}))
 
 
 def _respond(status_code: int, answer: Answer) -> bottle.HTTPResponse:
     response = bottle.HTTPResponse(answer.body, answer.status or status_code, dict(answer.headers))
     if answer.body:
-        response.content_type = "application/json"
+        response.content_type = answer.content_type
     return response
 
 
 def _respond_error(error: TifftockError) -> bottle.HTTPResponse:
-    return _respond(status_of(error), Answer(error_body(error.message, error.kind, error.field), headers_of(error)))
+    body = error_body(error.message, error.kind, error.field, error.details)
+    return _respond(status_of(error), Answer(body, headers_of(error)))

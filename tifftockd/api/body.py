@@ -1,21 +1,21 @@
-"""JSON in and out: read strictly, because what Python lets pass (RFC 8259 does not) could not be given back."""
+"""What is sent: one reminder as a JSON object or as the fields of a form, or many as a JSON array."""
 
 from __future__ import annotations
 
-import codecs
-import json
-import math
-from typing import Any, NoReturn, Protocol
+from typing import Any, Protocol
 
-from tifftockd.errors import InvalidInput, TooLarge
+from tifftockd.api import form
+from tifftockd.api.strict import check, from_json, is_suspect, malformed
+from tifftockd.errors import TooLarge
 
 # One reminder: a message of 32 KiB, as long a recipient as anyone has, and options.
 LARGEST = 65_536
-# Options nested deeper than this are no options. Python's own limit depends on its version.
-DEEPEST = 32
+# A form writes most characters of a message as three.
+LARGEST_FORM = 3 * LARGEST
+# Many: what the server lets through.
+LARGEST_ARRAY = 8 * 1024 * 1024
 
-_EXAMPLE = '{"in": "10m", "message": "tea is ready", "method": "log"}'
-_encode = json.JSONEncoder(ensure_ascii=False, allow_nan=False).encode
+EXAMPLE = '{"in": "10m", "message": "tea is ready", "method": "log"}'
 
 
 class Stream(Protocol):
@@ -25,105 +25,49 @@ class Stream(Protocol):
         """Up to `size` bytes."""
 
 
-def to_json(value: object) -> bytes:
-    """One line of JSON. A lone surrogate, which UTF-8 cannot hold, becomes the escape that JSON has for it."""
-    return _encode(value).encode("utf-8", "backslashreplace") + b"\n"
+def read_object(stream: Stream, content_type: str = "") -> dict[str, Any]:
+    """The JSON object, or the form's fields. curl says of everything that it is a form: JSON shows by its beginning.
 
-
-def read_object(stream: Stream) -> dict[str, Any]:
-    """The JSON object in a request's body, whatever its Content-Type says (curl -d says it is a form).
-
-    Exactly what was written: no name twice, no NaN, no integer beyond 64 bits, no float beyond a double, no NUL and
-    no lone surrogate. InvalidInput or TooLarge.
+    InvalidInput or TooLarge.
     """
-    data = stream.read(LARGEST + 1)
+    is_form = form.is_type(content_type)
+    data = _read(stream, LARGEST_FORM if is_form else LARGEST)
+    if is_form and data.lstrip()[:1] not in (b"{", b"["):
+        return form.read_form(data)
     if len(data) > LARGEST:
-        raise TooLarge(f"the body is larger than the {LARGEST} bytes that one reminder may have")
-    if not data.strip():
-        raise _malformed(f"the body is empty: send a JSON object like {_EXAMPLE}")
-    try:
-        # A byte order mark may be ignored (RFC 8259, 8.1), and some editors write one.
-        value = _decode(data.removeprefix(codecs.BOM_UTF8).decode("utf-8"))
-    except UnicodeDecodeError as error:
-        raise _malformed(f"the body is not UTF-8 (its byte {error.start}): send JSON in UTF-8") from None
-    except RecursionError:
-        raise _malformed(f"the body is nested deeper than {DEEPEST} levels") from None
-    except json.JSONDecodeError as error:
-        where = f"line {error.lineno}, column {error.colno}"
-        raise _malformed(f"the body is not JSON: {error.msg} ({where}); send an object like {_EXAMPLE}") from None
+        raise _too_large(LARGEST)
+    value = from_json(data, "the body", f"an object like {EXAMPLE}")
     if not isinstance(value, dict):
-        raise _malformed(f"the body is not a JSON object: send one like {_EXAMPLE}")
-    # UTF-8 holds no half of a surrogate pair and a JSON string no NUL, but as escapes: most bodies need no closer look.
-    if b"\\u" in data or data.count(b"[") + data.count(b"{") > DEEPEST:
+        raise malformed(f"the body is not a JSON object: send one like {EXAMPLE}")
+    if is_suspect(data):
         for name, item in value.items():
             field = name if name.isprintable() else None
-            _check(name, field)
-            _check(item, field)
+            check(name, field)
+            check(item, field)
     return value
 
 
-def _malformed(message: str, field: str | None = None) -> InvalidInput:
-    return InvalidInput(message, field=field, kind="malformed")
-
-
-def _refuse_constant(name: str) -> NoReturn:
-    raise _malformed(f"the body holds {name}, which is not JSON")
-
-
-def _float(text: str) -> float:
-    number = float(text)
-    if not math.isfinite(number):
-        raise _malformed("the body holds a number that is larger than a double")
-    return number
-
-
-def _int(text: str) -> int:
-    # Before int(), which is slow for long ones and has a limit of its own
-    if len(text) <= 20:
-        number = int(text)
-        if -(2**63) <= number < 2**63:
-            return number
-    raise _malformed("the body holds an integer that does not fit into 64 bits: write it as a string")
-
-
-def _object(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
-    value = dict(pairs)
-    if len(value) < len(pairs):
-        names = [name for name, _ in pairs]
-        twice = next(name for name in value if names.count(name) > 1)
-        raise _malformed(f"the body holds the name {twice[:64]!r} twice in one object", twice[:64])
+def read_array(stream: Stream) -> list[Any]:
+    """The JSON array; what its items are is still to be seen. InvalidInput or TooLarge."""
+    data = _read(stream, LARGEST_ARRAY)
+    value = from_json(data, "the body", f"an array like [{EXAMPLE}]")
+    if not isinstance(value, list):
+        raise malformed(f"the body is not a JSON array: send one like [{EXAMPLE}]")
+    if is_suspect(data):
+        for item in value:
+            check(item, None)
     return value
 
 
-_decode = json.JSONDecoder(
-    parse_constant=_refuse_constant, parse_float=_float, parse_int=_int, object_pairs_hook=_object
-).decode
+def _read(stream: Stream, largest: int) -> bytes:
+    data = stream.read(largest + 1)
+    if len(data) > largest:
+        raise _too_large(largest)
+    if not data.strip():
+        raise malformed(f"the body is empty: send a JSON object like {EXAMPLE}")
+    return data
 
 
-def _check(value: object, field: str | None) -> None:
-    """Refuse the texts that cannot be stored, and too deep a nesting, under the top-level field they are in."""
-    level: list[object] = [value]
-    # The body itself is the first level.
-    for _ in range(DEEPEST - 1):
-        for text in level:
-            if isinstance(text, str):
-                _check_text(text, field)
-        level = [part for item in level for part in _parts(item)]
-        if not level:
-            return
-    raise _malformed(f"the body is nested deeper than {DEEPEST} levels", field)
-
-
-def _parts(value: object) -> list[object]:
-    if isinstance(value, dict):
-        return [*value, *value.values()]
-    return value if isinstance(value, list) else []
-
-
-def _check_text(text: str, field: str | None) -> None:
-    if "\0" in text:
-        raise _malformed("the body holds a NUL character (\\u0000), which is no text", field)
-    try:
-        text.encode("utf-8")
-    except UnicodeEncodeError:
-        raise _malformed("the body holds half of a surrogate pair (like \\ud800), which is no text", field) from None
+def _too_large(largest: int) -> TooLarge:
+    what = "one reminder" if largest < LARGEST_ARRAY else "many reminders"
+    return TooLarge(f"the body is larger than the {largest} bytes that {what} may have")

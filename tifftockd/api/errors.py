@@ -2,13 +2,17 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from http import HTTPStatus
+from types import MappingProxyType
 
-from tifftockd.api.body import to_json
+from tifftockd.api.strict import to_json
 from tifftockd.errors import (
     Firing,
     InvalidInput,
+    KeyReused,
     MethodNotAllowed,
+    Misfit,
     NotFound,
     TifftockError,
     TooLarge,
@@ -23,6 +27,8 @@ STATUS: dict[type[Exception], HTTPStatus] = {
     NotFound: HTTPStatus.NOT_FOUND,
     MethodNotAllowed: HTTPStatus.METHOD_NOT_ALLOWED,
     Firing: HTTPStatus.CONFLICT,
+    KeyReused: HTTPStatus.CONFLICT,
+    Misfit: HTTPStatus.CONFLICT,
     TooLarge: HTTPStatus.REQUEST_ENTITY_TOO_LARGE,
     Unavailable: HTTPStatus.SERVICE_UNAVAILABLE,
     TifftockError: HTTPStatus.INTERNAL_SERVER_ERROR,
@@ -43,6 +49,8 @@ def headers_of(error: TifftockError) -> dict[str, str]:
     return {}
 
 
-def error_body(message: str, kind: str, field: str | None = None) -> bytes:
+def error_body(
+    message: str, kind: str, field: str | None = None, details: Mapping[str, object] = MappingProxyType({})
+) -> bytes:
     """What a client gets to read of an error."""
-    return to_json({"error": message, "kind": kind, "field": field})
+    return to_json({"error": message, "kind": kind, "field": field, **details})

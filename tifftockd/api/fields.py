@@ -19,7 +19,9 @@ MOST_LATE: Micros = 3650 * 86_400 * SECOND
 MOST_RETRIES = 1000
 # How old a due instant may be: a request takes its time, and clocks differ.
 GRACE: Micros = 60 * SECOND
-# How far `in` reaches: not into the year 10000, in whatever zone that is shown.
+# Of `in`: 7,885 years
+LONGEST_IN: Micros = 2_880_000 * 86_400 * SECOND
+# How far it reaches: not into the year 10000, in whatever zone that is shown.
 HORIZON: Micros = clock.micros(datetime(9999, 12, 31, tzinfo=UTC))
 
 
@@ -141,9 +143,7 @@ def _clock_wrong(what: str, field: str) -> ClockWrong:
 
 def _when(name: str, value: object) -> str:
     if not isinstance(value, str):
-        raise InvalidInput(
-            f"'{name}' must be a string, like 2030-01-31T09:00, tomorrow 9:00 or @1900000000", field=name
-        )
+        raise InvalidInput(f"'{name}' must be a string, like tomorrow 9:00, friday 17:30 or 18:30", field=name)
     return value
 
 
@@ -152,6 +152,14 @@ def _span(name: str, value: Any) -> Micros:
         return parse_span(value) // timedelta(microseconds=1)
     except InvalidTime as error:
         raise InvalidTime(f"'{name}': {error.message}", field=name) from None
+
+
+def _in(name: str, value: object) -> Micros:
+    span = _span(name, value)
+    if span > LONGEST_IN:
+        days = LONGEST_IN // (86_400 * SECOND)
+        raise InvalidTime(f"'{name}' is longer than {days} days: send 'when' with the date", field=name)
+    return span
 
 
 def _max_late(name: str, value: object) -> Micros:
@@ -201,6 +209,9 @@ def _tz(name: str, value: object) -> str | None:
 
 
 def _retries(name: str, value: object) -> int:
+    # 5.0 is a whole number to JSON
+    if isinstance(value, float) and value.is_integer():
+        value = int(value)
     # bool is an int to Python, not to JSON
     if not isinstance(value, int) or isinstance(value, bool) or not 0 <= value <= MOST_RETRIES:
         raise InvalidInput(f"'{name}' must be a whole number from 0 to {MOST_RETRIES}", field=name)
@@ -209,7 +220,7 @@ def _retries(name: str, value: object) -> int:
 
 FIELDS: dict[str, Callable[[str, Any], Any]] = {
     "when": _when,
-    "in": _span,
+    "in": _in,
     "message": _message,
     "method": _method,
     "to": _to,

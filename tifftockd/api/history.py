@@ -5,19 +5,28 @@ from __future__ import annotations
 from tifftockd.api.access import member
 from tifftockd.api.pages import gather
 from tifftockd.api.present import show_entry
-from tifftockd.api.query import MOST, link_to_next, read_choice, read_number
-from tifftockd.api.route import Answer, Api, Request, route
+from tifftockd.api.query import LAST_ID, MOST, link_to_next, number, read_choice, read_number
+from tifftockd.api.route import Answer, Api, Parameter, Request, route
 from tifftockd.reminder import Entry, Outcome
 from tifftockd.store import HistoryQuery
 
-_LAST_ID = 2**63 - 1
+REMINDER = number("reminder", 1, LAST_ID, "Those of this reminder.")
+OUTCOME = Parameter("outcome", {"enum": [*Outcome]}, "Those that ended so.")
+LIMIT = number("limit", 1, MOST, "So many at the most; without it 100.")
+BEFORE = number("before", 1, LAST_ID, "Those that are older than this entry, which a Link names.")
 
 
-@route("GET /history", access=member, query=("reminder", "outcome", "limit", "before"))
-def find(api: Api, request: Request) -> Answer:
+@route(
+    "GET /history",
+    access=member,
+    query=(REMINDER, OUTCOME, LIMIT, BEFORE),
+    gives={200: "History"},
+    says=("Link",),
+)
+def list_history(api: Api, request: Request) -> Answer:
     """Give an array of entries, newest first, and a Link to the rest."""
     query = request.query
-    reminder = read_number(query, "reminder", 1, _LAST_ID)
+    reminder = read_number(query, REMINDER)
     outcome = read_choice(query, "outcome", Outcome)
 
     def read_on(before: int | None) -> tuple[list[Entry], int | None]:
@@ -28,10 +37,10 @@ def find(api: Api, request: Request) -> Answer:
         read_on,
         lambda entry: show_entry(entry, request.config),
         lambda entry: entry.id,
-        read_number(query, "before", 1, _LAST_ID),
-        read_number(query, "limit", 1, MOST) or 100,
+        read_number(query, BEFORE),
+        read_number(query, LIMIT) or 100,
     )
     return Answer(body, {} if place is None else link_to_next("/history", query, {"before": place}))
 
 
-ROUTES = (find,)
+ROUTES = (list_history,)

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import TypeVar
 
-from tifftockd.api.body import to_json
+from tifftockd.api.strict import to_json
 
 # A page ends before this many bytes: an answer is held in memory until its client has read it.
 LARGEST = 8 * 1024 * 1024

@@ -9,30 +9,36 @@ from typing import TypeVar
 from urllib.parse import parse_qsl, urlencode
 
 from tifftockd.api.fields import read_when
-from tifftockd.api.route import Request
+from tifftockd.api.form import mend_plus
+from tifftockd.api.route import Parameter, Request
 from tifftockd.clock import Micros
 from tifftockd.errors import InvalidInput, InvalidTime
 
 MOST = 10_000
+LAST_ID = 2**63 - 1
 
 Choice = TypeVar("Choice", bound=StrEnum)
 
 _NUMBER = re.compile(r"[0-9]{1,19}")
-# A form's encoding turns the plus of an offset into a space, and who types a URL does not think of that.
-_LOST_PLUS = re.compile(r"([0-9]{4}-[0-9]{2}-[0-9]{2}[Tt][0-9:.,]+) ([0-9]{2}(?::?[0-9]{2})?)")
 
 
-def read_query(text: str, known: tuple[str, ...]) -> dict[str, str]:
+def number(name: str, least: int, most: int, means: str) -> Parameter:
+    """A parameter that is a whole number."""
+    return Parameter(name, {"type": "integer", "minimum": least, "maximum": most}, means)
+
+
+def read_query(text: str, known: tuple[Parameter, ...]) -> dict[str, str]:
     """The parameters in a query string. InvalidInput for one that is unknown, or comes twice."""
     try:
         raw = text.encode("latin-1").decode("utf-8")
         pairs = parse_qsl(raw, keep_blank_values=True, errors="strict")
     except ValueError:
         raise InvalidInput("the query string is not UTF-8", kind="malformed") from None
+    names = [parameter.name for parameter in known]
     query: dict[str, str] = {}
     for name, value in pairs:
-        if name not in known:
-            shown = ", ".join(known) or "none"
+        if name not in names:
+            shown = ", ".join(names) or "none"
             raise InvalidInput(
                 f"there is no parameter {name[:64]!r} here; known: {shown}", field=name[:64], kind="unknown_field"
             )
@@ -42,13 +48,14 @@ def read_query(text: str, known: tuple[str, ...]) -> dict[str, str]:
     return query
 
 
-def read_number(query: Mapping[str, str], name: str, least: int, most: int) -> int | None:
-    """A whole number from `least` to `most`, or None where it was not given."""
-    text = query.get(name)
+def read_number(query: Mapping[str, str], parameter: Parameter) -> int | None:
+    """A whole number within the parameter's bounds, or None where it was not given."""
+    text = query.get(parameter.name)
     if text is None:
         return None
+    least, most = parameter.schema["minimum"], parameter.schema["maximum"]
     if not _NUMBER.fullmatch(text) or not least <= int(text) <= most:
-        raise InvalidInput(f"{name!r} must be a whole number from {least} to {most}", field=name)
+        raise InvalidInput(f"{parameter.name!r} must be a whole number from {least} to {most}", field=parameter.name)
     return int(text)
 
 
@@ -71,9 +78,8 @@ def read_instant(request: Request, name: str) -> Micros | None:
     text = request.query.get(name)
     if text is None:
         return None
-    lost = _LOST_PLUS.fullmatch(text)
     try:
-        return read_when(f"{lost[1]}+{lost[2]}" if lost else text, request.config.zone, request.now)
+        return read_when(mend_plus(text), request.config.zone, request.now)
     except InvalidTime as error:
         error.field = name
         raise

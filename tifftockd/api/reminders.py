@@ -3,68 +3,184 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import replace
 from typing import Any
 
 from tifftockd.api.access import member
+from tifftockd.api.body import EXAMPLE
 from tifftockd.api.fields import new_draft, read_fields, revised_draft
+from tifftockd.api.once import KEY, read_once, replayed
 from tifftockd.api.pages import gather
+from tifftockd.api.patterns import ANY
 from tifftockd.api.present import show_reminder
-from tifftockd.api.query import MOST, link_to_next, read_choice, read_instant, read_number
-from tifftockd.api.route import Answer, Api, Request, route
+from tifftockd.api.query import MOST, link_to_next, number, read_choice, read_instant, read_number
+from tifftockd.api.route import Answer, Api, Parameter, Request, route
+from tifftockd.api.strict import to_json
 from tifftockd.clock import Micros
-from tifftockd.errors import InvalidInput
+from tifftockd.errors import InvalidInput, Misfit, Replayed, SomeInvalid
 from tifftockd.reminder import Draft, Reminder, State
 from tifftockd.store import ReminderQuery
 
 # The place behind a reminder in the order of a list: its due instant and its id.
 _PLACE = re.compile(r"(-?[0-9]{1,18})\.([0-9]{1,18})")
 
+STATE = Parameter("state", {"enum": [*State, "all"]}, "Those in this state; without it, what is pending or firing.")
+METHOD = Parameter("method", {"type": "string"}, "Those of this method.")
+UID = number("owner", 0, 2**32 - 1, "Those that this uid has made, or with `me` who asks. Over TCP nobody has one.")
+OWNER = replace(UID, schema={"anyOf": [{"const": "me"}, UID.schema]}, over_tcp=UID.schema)
+DUE_BEFORE = Parameter(
+    "due_before",
+    {"type": "string", "anyOf": [{"pattern": pattern} for pattern in ANY]},
+    "Those that are due before this time, which is written like `when`.",
+)
+LIMIT = number("limit", 1, MOST, f"So many at the most; without it {MOST}.")
+AFTER = Parameter(
+    "after", {"type": "string", "pattern": f"^{_PLACE.pattern}$"}, "Those behind this place, which a Link names."
+)
 
-@route("POST /remind", access=member, gives=201)
-def create(api: Api, request: Request) -> Answer:
+
+@route(
+    "POST /remind",
+    access=member,
+    headers=(KEY,),
+    takes="NewReminder",
+    gives={201: "Reminder"},
+    says=("Location", "Idempotent-Replayed"),
+    errors=(409,),
+)
+def create_reminder(api: Api, request: Request) -> Answer:
     """Take a reminder's fields, give the whole reminder, once it is on disk."""
-    given = read_fields(request.body())
+    body = request.body()
+
+    def answer(made: list[Reminder]) -> bytes:
+        return to_json(_show(api, request, made[0]))
+
+    once = read_once(request, "POST /remind", body, answer)
+    try:
+        if once is not None:
+            # Before the body is judged: a repeat may come when its time has passed.
+            api.store.refuse_repeat(once)
+        reminder = api.scheduler.create(_draft(api, request, body), request.peer.uid, once)
+    except Replayed as before:
+        return replayed(before.answer, lambda shown: f"/reminder/{shown['id']}")
+    return Answer(answer([reminder]), {"Location": f"/reminder/{reminder.id}"})
+
+
+@route(
+    "POST /reminders",
+    access=member,
+    headers=(KEY,),
+    takes="NewReminders",
+    gives={201: "Reminders", 400: "SomeInvalid"},
+    says=("Idempotent-Replayed",),
+    errors=(409,),
+)
+def create_reminders(api: Api, request: Request) -> Answer:
+    """Take an array of up to 10,000 reminders, give all of them, once they are on disk. All are created, or none."""
+    body = request.array()
+    if len(body) > MOST:
+        raise InvalidInput(f"there are {len(body)} reminders: send at most {MOST} at once", kind="too_many")
+
+    def answer(made: list[Reminder]) -> bytes:
+        return to_json([_show(api, request, reminder) for reminder in made])
+
+    once = read_once(request, "POST /reminders", body, answer)
+    try:
+        if once is not None:
+            api.store.refuse_repeat(once)
+        made = api.scheduler.create_all(_drafts(api, request, body), request.peer.uid, once)
+    except Replayed as before:
+        return replayed(before.answer)
+    return Answer(answer(made))
+
+
+def _draft(api: Api, request: Request, body: Mapping[str, Any]) -> Draft:
+    given = read_fields(body)
     if "method" not in given:
         methods = ", ".join(spec.method for spec in api.registry.specs())
         raise InvalidInput(f"'method' is missing; there are: {methods}", field="method", kind="missing")
     draft = new_draft(given, request.config, request.now)
     api.registry.find(draft.method).check(draft.to, draft.options, draft.message)
-    reminder = api.scheduler.create(draft, request.peer.uid)
-    return Answer.of(_show(api, request, reminder), {"Location": f"/reminder/{reminder.id}"})
+    return draft
 
 
-@route("GET /reminder/<id>", access=member)
-def read(api: Api, request: Request, id_: int) -> Answer:
+def _drafts(api: Api, request: Request, body: list[Any]) -> list[Draft]:
+    drafts, errors = [], []
+    for index, item in enumerate(body):
+        try:
+            if not isinstance(item, dict):
+                raise InvalidInput(f"it is not a JSON object: send one like {EXAMPLE}", kind="malformed")
+            drafts.append(_draft(api, request, item))
+        except InvalidInput as error:
+            errors.append({"index": index, "error": error.message, "kind": error.kind, "field": error.field})
+    if errors:
+        raise SomeInvalid(f"{len(errors)} of {len(body)} reminders are wrong, so none was created", errors)
+    return drafts
+
+
+@route("GET /reminder/<id>", access=member, gives={200: "Reminder"}, errors=(404,))
+def read_reminder(api: Api, request: Request, id_: int) -> Answer:
     """Give the whole reminder."""
     return Answer.of(_show(api, request, api.store.get(id_)))
 
 
-@route("PATCH /reminder/<id>", access=member)
-def change(api: Api, request: Request, id_: int) -> Answer:
+@route("PATCH /reminder/<id>", access=member, takes="Change", gives={200: "Reminder"}, errors=(404, 409))
+def change_reminder(api: Api, request: Request, id_: int) -> Answer:
     """Take the fields to change, give the whole reminder, once it is on disk."""
     given = read_fields(request.body())
     # Here, as it may wait for drop-ins to be loaded, which the store's thread must not.
-    api.registry.find(given.get("method") or api.store.get(id_).method)
+    if "method" in given:
+        _check_alone(api, given)
+    else:
+        with _fitting():
+            api.registry.find(api.store.get(id_).method)
 
     def revise(reminder: Reminder) -> Draft:
         draft = revised_draft(reminder, given, request.config, request.now)
         spec = api.registry.get(draft.method)
         if spec is not None:
-            spec.check(draft.to, draft.options, draft.message)
+            with _fitting():
+                spec.check(draft.to, draft.options, draft.message)
         return draft
 
     return Answer.of(_show(api, request, api.scheduler.change(id_, revise)))
 
 
-@route("DELETE /reminder/<id>", access=member, gives=204)
-def cancel(api: Api, request: Request, id_: int) -> Answer:  # noqa: ARG001 every handler has the same arguments
+def _check_alone(api: Api, given: Mapping[str, Any]) -> None:
+    """What is wrong with a change whatever the reminder is."""
+    spec = api.registry.find(given["method"])
+    if "to" in given:
+        spec.check_to(given["to"])
+    if "options" in given:
+        spec.check_options(given["options"])
+
+
+@contextmanager
+def _fitting() -> Iterator[None]:
+    """What is refused for what the reminder is: RFC 5789, 2.2, wants to have that told from a wrong request."""
+    try:
+        yield
+    except InvalidInput as error:
+        raise Misfit(error.message, field=error.field) from None
+
+
+@route("DELETE /reminder/<id>", access=member, gives={204: None}, errors=(404, 409))
+def cancel_reminder(api: Api, request: Request, id_: int) -> Answer:  # noqa: ARG001 every handler has the same arguments
     """Cancel it: once this is answered no attempt runs or will."""
     api.scheduler.cancel(id_)
     return Answer()
 
 
-@route("GET /reminders", access=member, query=("state", "method", "owner", "due_before", "limit", "after"))
-def find(api: Api, request: Request) -> Answer:
+@route(
+    "GET /reminders",
+    access=member,
+    query=(STATE, METHOD, OWNER, DUE_BEFORE, LIMIT, AFTER),
+    gives={200: "Reminders"},
+    says=("Link",),
+)
+def list_reminders(api: Api, request: Request) -> Answer:
     """Give an array of reminders, soonest first, and a Link to the rest."""
     query = request.query
     states, method, owner = _states(request), query.get("method"), _owner(request)
@@ -79,7 +195,7 @@ def find(api: Api, request: Request) -> Answer:
         lambda reminder: _show(api, request, reminder),
         lambda reminder: (reminder.due, reminder.id),
         _after(query.get("after")),
-        read_number(query, "limit", 1, MOST) or MOST,
+        read_number(query, LIMIT) or MOST,
     )
     if place is None:
         return Answer(body)
@@ -102,7 +218,7 @@ def _states(request: Request) -> frozenset[State]:
 
 def _owner(request: Request) -> int | None:
     if request.query.get("owner") != "me":
-        return read_number(request.query, "owner", 0, 2**32 - 1)
+        return read_number(request.query, UID)
     if request.peer.uid is None:
         raise InvalidInput("'owner' cannot be 'me' here: over TCP nobody has a uid, so send one", field="owner")
     return request.peer.uid
@@ -117,4 +233,4 @@ def _after(text: str | None) -> tuple[Micros, int] | None:
     return int(match[1]), int(match[2])
 
 
-ROUTES = (create, read, change, cancel, find)
+ROUTES = (create_reminder, create_reminders, read_reminder, change_reminder, cancel_reminder, list_reminders)

@@ -7,12 +7,17 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from tifftockd.api.access import Access, Peer
-from tifftockd.api.body import read_object, to_json
+from tifftockd.api.body import read_array, read_object
+from tifftockd.api.strict import to_json
 from tifftockd.clock import Micros
 from tifftockd.config import Config
 from tifftockd.handlers.registry import Registry
 from tifftockd.scheduler import Scheduler
 from tifftockd.store import Store
+
+JSON = "application/json"
+# For `gives`: no schema
+TEXT = "text"
 
 
 @dataclass(frozen=True, slots=True)
@@ -24,6 +29,8 @@ class Api:
     registry: Registry
     config: Callable[[], Config]
     now: Callable[[], Micros]
+    started: Micros
+    routes: tuple[Route, ...]
 
 
 @dataclass(frozen=True, slots=True)
@@ -37,17 +44,22 @@ class Request:
     now: Micros
 
     def body(self) -> dict[str, Any]:
-        """The JSON object that was sent. InvalidInput, TooLarge."""
-        return read_object(self.environ["wsgi.input"])
+        """The fields of one reminder that were sent. InvalidInput, TooLarge."""
+        return read_object(self.environ["wsgi.input"], self.environ.get("CONTENT_TYPE", ""))
+
+    def array(self) -> list[Any]:
+        """The JSON array that was sent. InvalidInput, TooLarge."""
+        return read_array(self.environ["wsgi.input"])
 
 
 @dataclass(frozen=True, slots=True)
 class Answer:
-    """A body of JSON and what goes with it; the status is the route's unless it says otherwise."""
+    """A body and what goes with it; the status is the route's unless it says otherwise."""
 
     body: bytes = b""
     headers: Mapping[str, str] = field(default_factory=dict)
     status: int | None = None
+    content_type: str = JSON
 
     @classmethod
     def of(cls, value: object, headers: Mapping[str, str] | None = None, status: int | None = None) -> Answer:
@@ -56,27 +68,51 @@ class Answer:
 
 
 @dataclass(frozen=True, slots=True)
-class Route:
-    """A route: what it answers to, who may call it, which parameters it takes, what it does, the status of success.
+class Parameter:
+    """A parameter of the query, or a header: what it may be (JSON Schema), and what it means."""
 
-    `handler` is called with the Api, the Request, and the path's id where there is one.
+    name: str
+    schema: Mapping[str, Any]
+    means: str
+    over_tcp: Mapping[str, Any] | None = None  # the schema there, where it is another
+
+
+@dataclass(frozen=True, slots=True)
+class Route:
+    """A route, and all that there is to say about it: what it answers to, who may call it, what it takes and gives.
+
+    `takes` and `gives` are names in tifftockd.api.schemas; the first of `gives` is success. `errors` are the statuses
+    of its own: those that any request may be answered with are in tifftockd.api.openapi. `handler` is called with the
+    Api, the Request, and the path's id where there is one; its name and its docstring are the operation's.
     """
 
     method: str
     path: str
     access: Access
-    query: tuple[str, ...]
-    gives: int
+    query: tuple[Parameter, ...]
+    headers: tuple[Parameter, ...]
+    takes: str | None
+    gives: Mapping[int, str | None]
+    says: tuple[str, ...]
+    errors: tuple[int, ...]
     handler: Callable[..., Answer]
 
 
-def route(
-    rule: str, *, access: Access, query: tuple[str, ...] = (), gives: int = 200
+def route(  # noqa: PLR0913 one for each thing that there is to say
+    rule: str,
+    *,
+    access: Access,
+    query: tuple[Parameter, ...] = (),
+    headers: tuple[Parameter, ...] = (),
+    takes: str | None = None,
+    gives: Mapping[int, str | None],
+    says: tuple[str, ...] = (),
+    errors: tuple[int, ...] = (),
 ) -> Callable[[Callable[..., Answer]], Route]:
     """Make a function a route; `rule` is "METHOD /path"."""
     method, _, path = rule.partition(" ")
 
     def decorate(handler: Callable[..., Answer]) -> Route:
-        return Route(method, path, access, query, gives, handler)
+        return Route(method, path, access, query, headers, takes, gives, says, errors, handler)
 
     return decorate

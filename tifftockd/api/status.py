@@ -14,8 +14,8 @@ from tifftockd.handlers.spec import MethodSpec
 from tifftockd.store import Summary
 
 
-@route("GET /handlers", access=member)
-def handlers(api: Api, request: Request) -> Answer:
+@route("GET /handlers", access=member, gives={200: "Handlers"})
+def list_handlers(api: Api, request: Request) -> Answer:
     """Give the methods, what each needs and accepts, and the drop-ins that could not be loaded."""
     registry = api.registry
     return Answer.of(
@@ -41,8 +41,8 @@ def _show_method(spec: MethodSpec, config: Config) -> dict[str, Any]:
     }
 
 
-@route("GET /health", access=member)
-def health(api: Api, request: Request) -> Answer:
+@route("GET /health", access=member, gives={200: "Health", 503: "Health"})
+def read_health(api: Api, request: Request) -> Answer:
     """Say whether all is well: 200, or 503 when the scheduler is dead or the last write failed."""
     try:
         summary = api.store.summary()
@@ -63,4 +63,4 @@ def health(api: Api, request: Request) -> Answer:
     )
 
 
-ROUTES = (handlers, health)
+ROUTES = (list_handlers, read_health)

@@ -15,7 +15,7 @@ from tifftockd.when import parse_span, server_zone
 SQLITE = "sqlite:///"
 
 # What can be requested, as a regular expression: a scheme, a host, and nothing that is no part of a URL.
-HTTP_URL = r"(?i:https?)://[^\s/?#\x00-\x1f\x7f-\x9f]+(?:[/?#][^\s\x00-\x1f\x7f-\x9f]*)?"
+HTTP_URL = r"[Hh][Tt][Tt][Pp][Ss]?://[^\s/?#\x00-\x1f\x7f-\x9f]+(?:[/?#][^\s\x00-\x1f\x7f-\x9f]*)?"
 
 _FACTORS = {"": 1, "K": 1024, "M": 1024**2, "G": 1024**3, "T": 1024**4}
 _SIZE = re.compile(r"([0-9]{1,19})([KMGT]?)")

@@ -47,6 +47,11 @@ class Claims:
         self._enqueue = enqueue
         self.in_hand = 0  # handed over, and not ended yet
 
+    def waiting(self) -> int:
+        """How many have no worker yet."""
+        with self.lock:
+            return sum(not claim.handed for claim in self._claims.values())
+
     def hand_over(self, claim: Claim) -> None:
         """With the lock: from now on it cannot be recalled, and will have an ending."""
         claim.queued, claim.handed = False, True

@@ -51,11 +51,19 @@ class MethodSpec:
 
     def check(self, to: str | None, options: dict[str, Any], message: str = "") -> None:
         """Raise InvalidInput unless a reminder may say this to the method."""
+        self.check_to(to)
+        self.check_options(options, message)
+
+    def check_to(self, to: str | None) -> None:
+        """The recipient. InvalidInput."""
         if self.needs_to and not to:
             raise InvalidInput(f"method {self.method} needs a recipient: set 'to'", field="to", kind="missing")
         if to is not None and self.to_pattern is not None and not re.fullmatch(self.to_pattern, to):
             hint = self.to_hint or f"it must match {self.to_pattern}"
             raise InvalidInput(f"'to' does not fit method {self.method}: {hint}", field="to")
+
+    def check_options(self, options: dict[str, Any], message: str = "") -> None:
+        """Its options. InvalidInput."""
         if self.options is None:
             return
         for name, value in options.items():

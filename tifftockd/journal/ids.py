@@ -45,6 +45,7 @@ MESSAGE_IDS: dict[str, str] = {
     # the API
     "request-failed": "e43bbd5e62bf8a66045d85240e7efc0d",
     "server-fault": "2eb2cf8d3125e16be31f832f40347188",
+    "key-refused": "0b3285d6dafe45619a44baa81fadfaf5",
     # the service manager, and libraries
     "notify-failed": "5cf438f36ca3da9b081c91b34ea376d1",
     "library": "285e88a9c2877e962d6345a33774bd71",

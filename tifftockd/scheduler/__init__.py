@@ -10,7 +10,7 @@ from __future__ import annotations
 import os
 import select
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from contextlib import suppress
 from dataclasses import replace
 from functools import partial
@@ -27,7 +27,7 @@ from tifftockd.scheduler.outage import Outage
 from tifftockd.scheduler.pace import Pace
 from tifftockd.scheduler.report import report, report_stored
 from tifftockd.scheduler.settling import RetryPolicy, expire, settle
-from tifftockd.store import Store, Want
+from tifftockd.store import Once, Store, Want
 from tifftockd.threads import make_thread
 
 # Claims are committed so long ahead, in microseconds, that the disk's time makes nothing late.
@@ -71,11 +71,18 @@ class Scheduler:
 
     # ---- what requests do
 
-    def create(self, draft: Draft, owner: int | None) -> Reminder:
-        """Store a reminder; it is durable when this returns."""
-        reminder = self._store.create(draft, owner, clock.now(), self._expect)
+    def create(self, draft: Draft, owner: int | None, once: Once | None = None) -> Reminder:
+        """Store a reminder; it is durable when this returns. Replayed, KeyReused."""
+        reminder = self._store.create(draft, owner, clock.now(), self._expect, once)
         report_stored("created", reminder, self._config.zone)
         return reminder
+
+    def create_all(self, drafts: Sequence[Draft], owner: int | None, once: Once | None = None) -> list[Reminder]:
+        """Store many at once, all or none. Replayed, KeyReused."""
+        reminders = self._store.create_all(drafts, owner, clock.now(), self._expect_all, once)
+        if reminders:
+            journal.event("created", reminder=reminders[0].id, last=reminders[-1].id, count=len(reminders))
+        return reminders
 
     def cancel(self, id_: int) -> None:
         """Drop a reminder: no attempt is running, or will. NotFound, Firing."""
@@ -95,6 +102,16 @@ class Scheduler:
         if self._executor is None:
             return "starting"
         return "alive" if self._thread.is_alive() and self._executor.alive else "dead"
+
+    @property
+    def queued(self) -> int:
+        """How many reminders are claimed and wait for a worker."""
+        return 0 if self._executor is None else self._executor.claims.waiting()
+
+    @property
+    def running(self) -> int:
+        """How many attempts are being made."""
+        return 0 if self._executor is None else self._executor.claims.in_hand
 
     def turns(self, patience: float) -> bool:
         """Wake the thread and see it turn, with success or not, within so many seconds."""
@@ -362,6 +379,14 @@ class Scheduler:
         if alarm_at is None or reminder.fire_at - (_LEAD if warm else _WARM) < alarm_at:
             self.wake()
         self._changed()
+
+    def _expect_all(self, reminders: Sequence[Reminder]) -> None:
+        first: dict[str, Reminder] = {}
+        for reminder in reminders:
+            if reminder.method not in first or reminder.fire_at < first[reminder.method].fire_at:
+                first[reminder.method] = reminder
+        for reminder in first.values():
+            self._expect(reminder)
 
     def _recall(self, id_: int) -> Recalled | None:
         return self._executor.claims.recall(id_) if self._executor is not None else None

@@ -21,6 +21,7 @@ from tifftockd.api.errors import error_body
 from tifftockd.errors import ListenError
 from tifftockd.server.http import LARGEST_BODY, LARGEST_HEADER, Channel, TcpServer, UnixServer
 from tifftockd.server.sockets import open_sockets
+from tifftockd.server.tries import Tries, Waiting
 from tifftockd.threads import make_thread
 
 __all__ = ["Server", "open_sockets"]
@@ -49,6 +50,7 @@ class Server:
         self._dispatcher = ThreadedTaskDispatcher()
         # "Task queue depth is 1" is no news: it means that more than THREADS clients are being served.
         self._dispatcher.queue_logger.setLevel(logging.ERROR)
+        self._tries, self._waiting = Tries(), Waiting()
         limit = _connection_limit()
         self._servers = [self._server(_guarded(app), sock, limit) for sock in sockets]
         self._thread = make_thread("server", self._run)
@@ -115,7 +117,7 @@ class Server:
             log_socket_errors=False,  # clients come and go
         )
         kind = TcpServer if tcp else UnixServer
-        return kind(
+        server = kind(
             app,
             self._map,
             _start=False,
@@ -125,6 +127,8 @@ class Server:
             sockinfo=(sock.family, sock.type, sock.proto, sock.getsockname()),
             bind_socket=False,
         )
+        server.tries, server.waiting = self._tries, self._waiting
+        return server
 
     # ---- the loop's own thread
 
@@ -132,7 +136,9 @@ class Server:
         while self._stop_by is None or self._channels():
             try:
                 wasyncore.poll2(self._patience(), self._map)
-                self._sweep(clock.monotonic())
+                now = clock.monotonic()
+                self._waiting.release(now if self._stop_by is None else float("inf"))
+                self._sweep(now)
             except Exception as error:  # noqa: BLE001 without this thread there is no API
                 journal.event("server-fault", journal.ERR, **_described(error))
                 time.sleep(0.1)  # whatever it is, it may be there again
@@ -141,7 +147,11 @@ class Server:
         """Seconds until there is something to look at by itself; None: not before somebody calls."""
         if self._stop_by is not None:
             return max(0.0, min(0.1, self._stop_by - clock.monotonic()))
-        return SWEEP if any(server.active_channels for server in self._servers) else None
+        if not any(server.active_channels for server in self._servers):
+            return None
+        due = self._waiting.next()
+        # A millisecond more, which poll(2) counts in: it would wake just before.
+        return SWEEP if due is None else max(0.0, min(SWEEP, due - clock.monotonic() + 0.001))
 
     def _channels(self) -> list[Channel]:
         return list(itertools.chain.from_iterable(server.active_channels.values() for server in self._servers))

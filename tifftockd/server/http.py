@@ -13,12 +13,13 @@ from waitress.channel import HTTPChannel
 from waitress.parser import HTTPRequestParser, ParsingError
 from waitress.server import TcpWSGIServer, UnixWSGIServer
 from waitress.task import ErrorTask, WSGITask
-from waitress.utilities import BadRequest, Error
+from waitress.utilities import BadRequest, Error, RequestEntityTooLarge
 
 from tifftockd import clock
 from tifftockd.api.access import PEER, Peer
 from tifftockd.api.errors import error_body
 from tifftockd.server.sockets import peer_of
+from tifftockd.server.tries import Tries, Waiting
 
 # waitress ships no types, so each class derived from one of its own is derived from Any.
 
@@ -27,6 +28,8 @@ LARGEST_HEADER = 16_384
 LARGEST_BODY = 8 * 1024 * 1024
 # Of a chunk's size with its extensions, which waitress gathers without an end.
 LONGEST_CHUNK_LINE = 1024
+# Of a body with all that is around its chunks: one may be of a byte, and waitress lets empty lines stand between them.
+LARGEST_CHUNKED = 8 * LARGEST_BODY
 
 # Seconds that a client has for a request, or for reading an answer, and one more for each SLOWEST bytes of it.
 PATIENCE = 10.0
@@ -42,6 +45,9 @@ _ACCEPTED = 64
 _KINDS = {400: "malformed", 413: "too_large", 431: "too_large", 501: "not_implemented", 505: "http_version"}
 # RFC 9110, 2.5: a higher minor version is treated as the highest that is known.
 _LATER_MINOR = re.compile(rb"\A([^\r\n]* HTTP/1\.)[2-9](?=\r\n)")
+# RFC 9112, 5.2 and 6.1: may be refused, and others read these in other ways.
+_FOLDED = re.compile(rb"\r\n[ \t]")
+_ENCODING = re.compile(rb"\r\ntransfer-encoding:([^\r\n]*)", re.IGNORECASE)
 
 
 class VersionNotSupported(Error):  # type: ignore[misc]
@@ -55,6 +61,7 @@ class Parser(HTTPRequestParser):  # type: ignore[misc]
     """Refuses what waitress lets pass or stumbles over."""
 
     body_rcv: Any
+    body_bytes_received: int
 
     def received(self, data: bytes) -> int:
         """Take in what has arrived; how much of it was this request's."""
@@ -64,8 +71,7 @@ class Parser(HTTPRequestParser):  # type: ignore[misc]
             # An URL with half of an IPv6 address, a Content-Length that int() refuses
             self._fail(BadRequest("a number or the URL in it cannot be read"))
             return len(data)
-        if len(getattr(self.body_rcv, "control_line", b"")) > LONGEST_CHUNK_LINE:
-            self._fail(BadRequest("a chunk's size line is too long"))
+        self._refuse_excess()
         if self.error is not None:
             # Else waitress would ask for the body of a request that it has refused already.
             self.expect_continue = False
@@ -73,6 +79,10 @@ class Parser(HTTPRequestParser):  # type: ignore[misc]
 
     def parse_header(self, header_plus: bytes) -> None:
         """Take in the request line and the headers. ParsingError."""
+        if _FOLDED.search(header_plus):
+            raise ParsingError("a header goes on in the next line")
+        if b",".join(_ENCODING.findall(header_plus)).lower().count(b"chunked") > 1:
+            raise ParsingError("chunked may be said once")
         super().parse_header(_LATER_MINOR.sub(rb"\g<1>1", header_plus))
         headers: dict[str, str] = self.headers
         if not re.fullmatch(r"[0-9]\.[0-9]", self.version):
@@ -88,6 +98,16 @@ class Parser(HTTPRequestParser):  # type: ignore[misc]
             raise ParsingError("Transfer-Encoding and Content-Length exclude each other")
         if self.version == "1.0" and "TRANSFER_ENCODING" in headers:
             raise ParsingError("HTTP/1.0 has no Transfer-Encoding")
+
+    def _refuse_excess(self) -> None:
+        """What waitress gathers without an end, and a chunk that announces too much."""
+        receiver = self.body_rcv
+        if len(getattr(receiver, "control_line", b"")) > LONGEST_CHUNK_LINE:
+            self._fail(BadRequest("a chunk's size line is too long"))
+        elif len(getattr(receiver, "trailer", b"")) > LARGEST_HEADER:
+            self._fail(BadRequest("what follows the last chunk is too long"))
+        elif getattr(receiver, "chunk_remainder", 0) > LARGEST_BODY or self.body_bytes_received > LARGEST_CHUNKED:
+            self._fail(RequestEntityTooLarge("too large"))
 
     def _fail(self, error: Error) -> None:
         self.error = error
@@ -136,6 +156,14 @@ class ApplicationTask(WSGITask):  # type: ignore[misc]
             # waitress 2.1.2 misses the body that Content-Length speaks of, and would close without a word.
             self.close_on_finish = False
 
+    def build_response_header(self) -> bytes:
+        """What precedes the body; an answer to a wrong key may have to wait, and is then its connection's last."""
+        if self.status.startswith("401 ") and self.channel.refuse_key():
+            # As if its client had asked for that
+            self.request.headers["CONNECTION"] = "close"
+        header: bytes = super().build_response_header()
+        return header
+
     def get_environment(self) -> dict[str, Any]:
         """The WSGI environment."""
         environ: dict[str, Any] = super().get_environment()
@@ -165,11 +193,13 @@ class Channel(HTTPChannel):  # type: ignore[misc]
         self._request_began: float | None = None
         self._sent = 0  # bytes since _output_began
         self._patience = PATIENCE  # for the next request to begin
-        self._lingering = self._writing = self._answered = False
+        self._lingering = self._writing = self._answered = self._waiting = False
         super().__init__(server, sock, addr, adj, map)
 
     def is_overdue(self, now: float) -> bool:
         """Whether the client has had all the time it gets. `now` is clock.monotonic()'s."""
+        if self._waiting:
+            return False
         if self._lingering or self.total_outbufs_len:
             # Both, as what the kernel has taken into its buffers, megabytes maybe, counts as sent.
             stuck = now - self._sent_at > PATIENCE
@@ -195,7 +225,9 @@ class Channel(HTTPChannel):  # type: ignore[misc]
 
     def writable(self) -> bool:
         """Whether there is something to send, or to end."""
-        if self._lingering or (self._writing and self.total_outbufs_len < self.adj.outbuf_high_watermark):
+        if self._waiting or self._lingering:
+            return False
+        if self._writing and self.total_outbufs_len < self.adj.outbuf_high_watermark:
             return False
         return bool(super().writable())
 
@@ -224,7 +256,25 @@ class Channel(HTTPChannel):  # type: ignore[misc]
                 return
         super().handle_close()
 
+    def release(self) -> None:
+        """The answer has waited long enough."""
+        self._waiting = False
+        self._begin_output(clock.monotonic())
+
     # ---- called by the loop and by the threads
+
+    def refuse_key(self) -> bool:
+        """A wrong key was given: whether the answer has to wait, in the loop."""
+        now = clock.monotonic()
+        seconds = self.server.tries.failed(self.peer.address, now)
+        if not seconds:
+            return False
+        self._waiting = True
+        self.server.trigger.pull_trigger(lambda: self.server.waiting.add(self, now + seconds))
+        return True
+
+    def _flush_some(self, do_close: bool = True) -> bool:
+        return not self._waiting and bool(super()._flush_some(do_close))
 
     def send(self, data: bytes, do_close: bool = True) -> int:
         """Send a part of an answer; how much of it went."""
@@ -267,6 +317,9 @@ def _peer(sock: socket.socket, addr: Any) -> Peer:
 class _Accepting:
     channel_class = Channel
     _map: dict[int, Any]
+    # Of all listening sockets together
+    tries: Tries
+    waiting: Waiting
 
     def handle_accept(self) -> None:
         """Take what is waiting, up to the limit of connections."""

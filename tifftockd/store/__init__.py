@@ -18,25 +18,40 @@ from sqlalchemy.exc import SQLAlchemyError
 from tifftockd.clock import Micros
 from tifftockd.errors import StoreError
 from tifftockd.reminder import Draft, Reminder, Settlement
-from tifftockd.store import damage, sql, steps
+from tifftockd.store import damage, replay, sql, steps
 from tifftockd.store.backup import backup
+from tifftockd.store.figures import Figures
 from tifftockd.store.lock import DatabaseLock
 from tifftockd.store.queries import (
     CLEANED,
     PIECE,
     HistoryPage,
     HistoryQuery,
+    Measured,
     ReminderPage,
     ReminderQuery,
     Summary,
     Turn,
     Want,
 )
+from tifftockd.store.replay import Once
 from tifftockd.store.schema import migrate
 from tifftockd.store.steps import Recall
 from tifftockd.store.writer import Transaction, Writer
 
-__all__ = ["HistoryPage", "HistoryQuery", "ReminderPage", "ReminderQuery", "Store", "Summary", "Turn", "Want", "backup"]
+__all__ = [
+    "HistoryPage",
+    "HistoryQuery",
+    "Measured",
+    "Once",
+    "ReminderPage",
+    "ReminderQuery",
+    "Store",
+    "Summary",
+    "Turn",
+    "Want",
+    "backup",
+]
 
 
 class Store:
@@ -45,7 +60,8 @@ class Store:
     def __init__(self, url: str, path: Path) -> None:
         """`url`: dataset's; `path`: the file that it names."""
         self._path = path
-        self._writer = Writer(url)
+        self._figures = Figures()
+        self._writer = Writer(url, self._figures.commits.observe)
         self._lock: DatabaseLock | None = None
         # When the database was last written to, before it was opened; None if it is new.
         self.left_at: Micros | None = None
@@ -90,16 +106,53 @@ class Store:
     # ---- what requests ask
 
     def create(
-        self, draft: Draft, owner: int | None, now: Micros, stored: Callable[[Reminder], None] = lambda _: None
+        self,
+        draft: Draft,
+        owner: int | None,
+        now: Micros,
+        stored: Callable[[Reminder], None] = lambda _: None,
+        once: Once | None = None,
     ) -> Reminder:
-        """Store a new reminder and return it, with its id and key; `stored` is told of it after the commit."""
+        """Store a new reminder and return it, with its id and key; `stored` is told of it after the commit.
+
+        `once`: Replayed if this has been done before, KeyReused if something else has.
+        """
 
         def create(tx: Transaction) -> Reminder:
+            if once is not None:
+                replay.refuse_repeat(tx, once)
             reminder = steps.insert(tx, draft, owner, now)
+            if once is not None:
+                replay.keep(tx, once, [reminder])
             tx.on_commit(lambda: stored(reminder))
             return reminder
 
         return self._writer.run(create)
+
+    def create_all(
+        self,
+        drafts: Sequence[Draft],
+        owner: int | None,
+        now: Micros,
+        stored: Callable[[Sequence[Reminder]], None] = lambda _: None,
+        once: Once | None = None,
+    ) -> list[Reminder]:
+        """As `create`, for many at once: all of them, or none."""
+
+        def create(tx: Transaction) -> list[Reminder]:
+            if once is not None:
+                replay.refuse_repeat(tx, once)
+            reminders = steps.insert_all(tx, drafts, owner, now)
+            if once is not None:
+                replay.keep(tx, once, reminders)
+            tx.on_commit(lambda: stored(reminders))
+            return reminders
+
+        return self._writer.run(create)
+
+    def refuse_repeat(self, once: Once) -> None:
+        """Raise Replayed if it was answered before, KeyReused if something else was."""
+        self._writer.run(lambda tx: replay.refuse_repeat(tx, once), writes=False)
 
     def get(self, id_: int) -> Reminder:
         """The reminder, or NotFound."""
@@ -110,7 +163,7 @@ class Store:
 
         def cancel(tx: Transaction) -> Reminder:
             reminder = steps.stop(tx, id_, recall)
-            steps.cancel(tx, reminder, now)
+            self._settle(tx, [steps.cancellation(reminder, now)])
             return reminder
 
         return self._writer.run(cancel)
@@ -167,14 +220,28 @@ class Store:
 
     def summary(self) -> Summary:
         """The counts by state, kept by the writing transactions, and what comes next."""
+        return self._writer.run(self._summary, writes=False)
 
-        def summary(tx: Transaction) -> Summary:
-            upcoming = steps.next_by_method(tx)
-            method = min(upcoming, key=upcoming.__getitem__, default=None)
-            counts = {row.name: row.n for row in tx.execute(sql.COUNTS)}
-            return Summary(counts, upcoming[method] if method else None, method, self.fault)
+    def measured(self) -> Measured:
+        """The summary, and what has been measured since the start."""
 
-        return self._writer.run(summary, writes=False)
+        def measured(tx: Transaction) -> Measured:
+            figures = self._figures
+            return Measured(
+                summary=self._summary(tx),
+                outcomes=dict(figures.outcomes),
+                lateness=figures.lateness.samples(),
+                commits=figures.commits.samples(),
+                waiting=self._writer.waiting,
+            )
+
+        return self._writer.run(measured, writes=False)
+
+    def _summary(self, tx: Transaction) -> Summary:
+        upcoming = steps.next_by_method(tx)
+        method = min(upcoming, key=upcoming.__getitem__, default=None)
+        counts = {row.name: row.n for row in tx.execute(sql.COUNTS)}
+        return Summary(counts, upcoming[method] if method else None, method, self.fault)
 
     # ---- what the scheduler does
 
@@ -197,12 +264,12 @@ class Store:
         """
 
         def turn(tx: Transaction) -> Turn:
-            steps.settle(tx, settlements)
+            self._settle(tx, settlements)
             expired = []
             if expire is not None:
                 late = tx.execute(sql.EXPIRED, {"now": now, "limit": PIECE}).scalars().all()
                 expired = [expire(reminder) for reminder in steps.read(tx, late, now)]
-                steps.settle(tx, expired)
+                self._settle(tx, expired)
             claimed = steps.claim(tx, wants, since, allowance, now)
             if claimed:
                 tx.on_rollback(hold(claimed))
@@ -228,7 +295,11 @@ class Store:
 
     def settle(self, settlements: Sequence[Settlement]) -> None:
         """Write what has ended."""
-        self._writer.run(lambda tx: steps.settle(tx, settlements), first=True)
+        self._writer.run(lambda tx: self._settle(tx, settlements), first=True)
+
+    def _settle(self, tx: Transaction, settlements: Sequence[Settlement]) -> None:
+        steps.settle(tx, settlements)
+        tx.on_commit(lambda: self._figures.ended(settlements))
 
     def clean(self, before: Micros, most: int) -> bool:
         """Drop up to CLEANED entries and final reminders that ended before `before`, or are more than `most`.

@@ -6,6 +6,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 
 from tifftockd.clock import Micros
+from tifftockd.metrics import Sample
 from tifftockd.reminder import Entry, Outcome, Reminder, Settlement, State
 
 # Rows that one request reads at the most: about 2 ms of the writer's time.
@@ -59,6 +60,17 @@ class Summary:
     next_due: Micros | None
     next_method: str | None
     fault: str | None
+
+
+@dataclass(frozen=True, slots=True)
+class Measured:
+    """What Figures holds at one moment, since the start, and how many requests wait for the store."""
+
+    summary: Summary
+    outcomes: Mapping[tuple[str, Outcome], int]  # lines of history, by method and outcome
+    lateness: list[Sample]  # of first attempts, in seconds
+    commits: list[Sample]  # in seconds
+    waiting: int
 
 
 @dataclass(frozen=True, slots=True)

@@ -90,8 +90,24 @@ CREATE TRIGGER history_dropped AFTER DELETE ON history BEGIN
 END;
 """
 
+# Answers to POST requests with an Idempotency-Key: replay.py.
+_V2 = """
+CREATE TABLE replay (
+  id      INTEGER PRIMARY KEY,
+  caller  TEXT    NOT NULL,
+  route   TEXT    NOT NULL,
+  key     TEXT    NOT NULL,
+  digest  BLOB    NOT NULL,
+  answer  BLOB    NOT NULL,
+  created INTEGER NOT NULL
+) STRICT;
+
+CREATE UNIQUE INDEX replay_key     ON replay (caller, route, key);
+CREATE INDEX        replay_created ON replay (created);
+"""
+
 # The n-th brings a database of version n to version n + 1.
-MIGRATIONS = [_V1]
+MIGRATIONS = [_V1, _V2]
 VERSION = len(MIGRATIONS)
 
 

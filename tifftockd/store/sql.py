@@ -21,6 +21,8 @@ REARM = text(
     " key = :key, state = 'pending', attempts = 0, failures = 0, interruptions = 0, last_error = NULL, claimed = NULL,"
     " repeatable = NULL, ended = NULL WHERE id = :id"
 )
+# Many at once: their ids are given, as executemany tells none.
+INSERT_AS = text(str(INSERT).replace("(due,", "(id, due,").replace("(:due,", "(:id, :due,"))
 # The ids as a JSON array: a list cannot be bound.
 MANY = text(f"SELECT {rows.REMINDER} FROM reminder WHERE id IN (SELECT value FROM json_each(:ids))")
 ONE = text(f"SELECT {rows.REMINDER} FROM reminder WHERE id = :id")
@@ -99,6 +101,15 @@ CLEAN_FINAL = text(
     "DELETE FROM reminder WHERE id IN (SELECT id FROM (SELECT id, ended, row_number() OVER (ORDER BY ended) AS place"
     " FROM reminder WHERE ended IS NOT NULL ORDER BY ended LIMIT :limit) WHERE ended < :before OR place <= :surplus)"
 )
+REPLAY = text("SELECT digest, answer, created FROM replay WHERE caller = :caller AND route = :route AND key = :key")
+KEEP_REPLAY = text(
+    "INSERT OR REPLACE INTO replay (caller, route, key, digest, answer, created)"
+    " VALUES (:caller, :route, :key, :digest, :answer, :created)"
+)
+SWEEP_REPLAYS = text(
+    "DELETE FROM replay WHERE id IN (SELECT id FROM replay WHERE created < :before ORDER BY created LIMIT :limit)"
+)
+LAST_ID = text("SELECT seq FROM sqlite_sequence WHERE name = 'reminder'")
 FREE_PAGES = text("PRAGMA freelist_count")
 # One page: each page of several is a step of its own, and sqlite3 makes only the first step of what returns no columns.
 VACUUM = text("PRAGMA incremental_vacuum(1)")

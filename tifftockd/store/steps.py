@@ -55,6 +55,19 @@ def insert(tx: Transaction, draft: Draft, owner: int | None, now: Micros) -> Rem
     """A new row."""
     values = arm(draft)
     id_ = tx.execute(sql.INSERT, values | {"owner": owner, "created": now}).lastrowid
+    return _new(id_, draft, values["key"], owner, now)
+
+
+def insert_all(tx: Transaction, drafts: Sequence[Draft], owner: int | None, now: Micros) -> list[Reminder]:
+    """New rows, their ids in the drafts' order."""
+    first = (tx.execute(sql.LAST_ID).scalar() or 0) + 1
+    values = [arm(draft) | {"id": id_, "owner": owner, "created": now} for id_, draft in enumerate(drafts, first)]
+    if values:
+        tx.execute(sql.INSERT_AS, values)
+    return [_new(row["id"], draft, row["key"], owner, now) for row, draft in zip(values, drafts, strict=True)]
+
+
+def _new(id_: int, draft: Draft, key: str, owner: int | None, now: Micros) -> Reminder:
     return Reminder(
         id=id_,
         due=draft.due,
@@ -71,7 +84,7 @@ def insert(tx: Transaction, draft: Draft, owner: int | None, now: Micros) -> Rem
         attempts=0,
         failures=0,
         interruptions=0,
-        key=values["key"],
+        key=key,
         owner=owner,
         created=now,
         last_error=None,
@@ -135,14 +148,13 @@ def stop(tx: Transaction, id_: int, recall: Recall) -> Reminder:
     return replace(reminder, state=State.PENDING, attempts=reminder.attempts - 1)
 
 
-def cancel(tx: Transaction, reminder: Reminder, now: Micros) -> None:
-    """Drop it, and write that down."""
+def cancellation(reminder: Reminder, now: Micros) -> Settlement:
+    """What drops it, and writes that down."""
     # A board that wakes in 1970 must not date what is to be kept for a month.
     now = max(now, reminder.created)
-    entry = Settlement(
+    return Settlement(
         reminder, Outcome.CANCELLED, None, reminder.fire_at, reminder.attempts, 0, 0, None, now, None, None
     )  # fmt: skip
-    settle(tx, [entry])
 
 
 def rearm(tx: Transaction, reminder: Reminder, draft: Draft) -> Reminder:

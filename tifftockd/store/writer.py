@@ -21,7 +21,7 @@ from sqlalchemy.exc import DBAPIError
 from sqlalchemy.sql.expression import TextClause
 
 from tifftockd import clock, journal
-from tifftockd.errors import StoreUnavailable, TifftockError
+from tifftockd.errors import Overloaded, StoreUnavailable, TifftockError
 from tifftockd.store.connection import connect
 from tifftockd.threads import make_thread
 
@@ -36,6 +36,8 @@ _BATCH = 0.010
 _PROBE = 2.0
 # What a caller waits at the most, in seconds: a disk that hangs must not take every server thread with it.
 _PATIENCE = 30.0
+# Seconds that the next in the queue may have been waiting before no more is taken into it.
+_BEHIND = 1.0
 
 
 class Transaction:
@@ -75,9 +77,10 @@ class Transaction:
 
 
 class _Request(Generic[T]):
-    __slots__ = ("error", "future", "result", "transaction", "work", "writes")
+    __slots__ = ("error", "future", "queued", "result", "transaction", "work", "writes")
 
     def __init__(self, work: Callable[[Transaction], T], writes: bool) -> None:
+        self.queued = clock.monotonic()
         self.work = work
         self.writes = writes
         self.future: Future[T] = Future()
@@ -102,9 +105,13 @@ class _Request(Generic[T]):
 class Writer:
     """Owns the database's connection from `open` to `close`."""
 
-    def __init__(self, url: str) -> None:
-        """`url`: dataset's. Nothing is opened before `start`."""
+    def __init__(self, url: str, committed: Callable[[float], None]) -> None:
+        """`url`: dataset's. Nothing is opened before `start`.
+
+        `committed` is told, on the writer's thread, how many seconds each commit of something took.
+        """
         self._url = url
+        self._committed = committed
         self._first: deque[_Request[Any]] = deque()
         self._queue: deque[_Request[Any]] = deque()
         self._wake = threading.Condition()
@@ -126,11 +133,14 @@ class Writer:
 
         `first`: ahead of what is queued, and waited for without a bound, as what it decided must be known.
         StoreUnavailable when the disk refuses or, for the others, does not answer in 30 s: then it may still be done.
+        Overloaded when what is queued has been waiting for a second: nothing is done.
         """
         request = _Request(work, writes)
         with self._wake:
             if self._closing:
                 raise StoreUnavailable("the daemon is stopping")
+            if self._queue and not first and request.queued - self._queue[0].queued > _BEHIND:
+                raise Overloaded(f"{len(self._queue)} requests wait for the disk already: try again in a second")
             (self._first if first else self._queue).append(request)
             self._wake.notify()
         try:
@@ -139,6 +149,11 @@ class Writer:
             # Should the writer begin it later, nobody would know that it was done.
             request.future.cancel()
             raise StoreUnavailable(f"the disk has not answered for {_PATIENCE:.0f} s") from None
+
+    @property
+    def waiting(self) -> int:
+        """How many requests are queued."""
+        return len(self._first) + len(self._queue)
 
     def close(self) -> None:
         """Serve what is queued, then close the database."""
@@ -207,11 +222,15 @@ class Writer:
                     self._serve(request, connection)
                     if clock.monotonic() >= end:
                         break
+                wrote = _changes(connection) > changes
+                began = clock.monotonic()
         except Exception as error:
             self._failed(served, error)
             return
-        if self.fault is not None and _changes(connection) > changes:
-            self._recovered()
+        if wrote:
+            self._committed(clock.monotonic() - began)
+            if self.fault is not None:
+                self._recovered()
         for request in served:
             request.answer()
 

@@ -5,6 +5,15 @@ Everything unreadable is an InvalidTime, whatever was put in: these functions ar
 
 from tifftockd.when.spans import format_span, parse_span
 from tifftockd.when.times import format_when, is_absolute, parse_when
-from tifftockd.when.zones import find_zone, server_zone
+from tifftockd.when.zones import find_zone, server_zone, zone_names
 
-__all__ = ["find_zone", "format_span", "format_when", "is_absolute", "parse_span", "parse_when", "server_zone"]
+__all__ = [
+    "find_zone",
+    "format_span",
+    "format_when",
+    "is_absolute",
+    "parse_span",
+    "parse_when",
+    "server_zone",
+    "zone_names",
+]

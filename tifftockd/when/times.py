@@ -36,7 +36,7 @@ _NOT_TAKEN = (
 
 
 def parse_when(text: str, *, tz: tzinfo, now: datetime) -> datetime:
-    """What `text` means, as an aware datetime in UTC; InvalidTime(field="when") if nothing.
+    """What `text` means, as an aware datetime in UTC; InvalidTime(field="when"), with three that work, if nothing.
 
     ISO 8601's extended format, RFC 3339 included, a date alone being its midnight; `@EPOCH`, seconds since 1970;
     `[today|tomorrow|WEEKDAY|DATE] H:MM[:SS]`, where a weekday, or no day at all, is the next such time after `now`.
@@ -52,7 +52,8 @@ def parse_when(text: str, *, tz: tzinfo, now: datetime) -> datetime:
         reason = _HORIZON
     except ValueError as error:  # datetime's own say what is out of range
         reason = str(error)
-    raise InvalidTime(f"cannot use the time {shown(text)}: {reason}", field="when")
+    reasons = "; ".join(filter(None, (reason, f"write it like {_examples(tz, now)}")))
+    raise InvalidTime(f"cannot use the time {shown(text)}: {reasons}", field="when")
 
 
 def is_absolute(text: str) -> bool:
@@ -97,7 +98,7 @@ def _read(text: str, tz: tzinfo, now: datetime) -> datetime:
         sign, seconds, decimals = match.groups()
         micros = int(seconds) * SECOND + _micros(decimals)
         return moment(-micros if sign else micros)
-    raise ValueError(_why(text, tz, now))
+    raise ValueError(_why(text))
 
 
 def _time(hour: str | None, minute: str | None, second: str | None, decimals: str | None) -> time:
@@ -165,14 +166,19 @@ def _from_local(wall: datetime, tz: tzinfo) -> datetime:
     return after
 
 
-def _why(text: str, tz: tzinfo, now: datetime) -> str:
-    """What is wrong with a text that has none of the forms, or what the forms are."""
+def _why(text: str) -> str:
+    """What is wrong with a text that has none of the forms; nothing where that says it all."""
     for shape, reason in _NOT_TAKEN:
         if shape.fullmatch(text):
             return reason
     try:
         parse_span(text)
     except InvalidTime:
-        soon = now.replace(minute=0, second=0, microsecond=0) + timedelta(days=1)
-        return f"write it like {format_when(soon, tz)}, tomorrow 7:30 or @{soon.timestamp():.0f}"
+        return ""
     return "it is a span, which belongs in 'in'"
+
+
+def _examples(tz: tzinfo, now: datetime) -> str:
+    """Three times in the future."""
+    soon = now.replace(minute=0, second=0, microsecond=0) + timedelta(days=1 if now.year < MAXYEAR else 0)
+    return f"{format_when(soon, tz)}, tomorrow 7:30 or @{soon.timestamp():.0f}"

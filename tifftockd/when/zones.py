@@ -6,8 +6,9 @@ import io
 import re
 import struct
 from datetime import UTC, tzinfo
+from functools import cache
 from pathlib import Path
-from zoneinfo import ZoneInfo
+from zoneinfo import ZoneInfo, available_timezones
 
 from tifftockd.errors import InvalidTime
 from tifftockd.when.echo import shown
@@ -47,12 +48,18 @@ def find_zone(name: str) -> tzinfo:
     """The zone of an IANA name, like Europe/Berlin. InvalidTime if there is none, or this machine does not know it."""
     if name == "UTC":  # always there, also without tzdata
         return UTC
-    if len(name) <= _LONGEST_NAME and _IANA.fullmatch(name) and name.partition("/")[0] not in _NOT_ZONES:
+    if _is_name(name):
         try:
             return ZoneInfo(name)
         except _UNUSABLE:
             pass
     raise InvalidTime(f"there is no time zone {shown(name)}: {_how()}", field="tz")
+
+
+@cache
+def zone_names() -> tuple[str, ...]:
+    """The names that find_zone knows on this machine, in order."""
+    return tuple(sorted({"UTC", *filter(_is_name, available_timezones())}))
 
 
 def server_zone(tz: str | None) -> tzinfo:
@@ -92,6 +99,10 @@ class _Whole(io.BytesIO):
         if size is not None and len(content) < size:
             raise EOFError("it is cut off")
         return content
+
+
+def _is_name(name: str) -> bool:
+    return len(name) <= _LONGEST_NAME and bool(_IANA.fullmatch(name)) and name.partition("/")[0] not in _NOT_ZONES
 
 
 def _how() -> str:

@@ -1,0 +1,142 @@
+"""Many at once, and one that is sent twice: POST /reminders and Idempotency-Key."""
+
+import json
+import threading
+from collections import Counter
+
+import pytest
+
+from tests.functional.test_routes import HOUR, NOW, api, shared  # noqa: F401 fixtures
+
+ONE = {"in": "1h", "message": "tea", "method": "log"}
+DAY = 24 * HOUR
+
+
+def post(api, path, body, key=None, ask=None):  # noqa: F811
+    return (ask or api.request)("POST", path, body, **({} if key is None else {"Idempotency-Key": key}))
+
+
+# ---- many
+
+
+def test_many_are_created_in_their_order(api):  # noqa: F811
+    first = api.remind()
+    status, made, _ = post(api, "/reminders", [ONE | {"message": str(n), "in": f"{9 - n}h"} for n in range(9)])
+    assert status == 201
+    assert [one["message"] for one in made] == [str(n) for n in range(9)]
+    assert [one["id"] for one in made] == list(range(first["id"] + 1, first["id"] + 10))
+    assert len({one["key"] for one in made}) == 9
+    assert made == [api.get(f"/reminder/{one['id']}") for one in made]
+    assert api.remind()["id"] == made[-1]["id"] + 1
+    assert api.get("/health")["counts"]["pending"] == 11
+
+
+def test_none_is_created_when_one_is_wrong(shared):  # noqa: F811
+    wrong = [ONE, {"in": "1h", "method": "log"}, 7, ONE | {"method": "nothing"}, ONE | {"in": "soon"}]
+    status, said, _ = post(shared, "/reminders", wrong)
+    assert (status, said["kind"], said["field"]) == (400, "some_invalid", None)
+    assert said["error"] == "4 of 5 reminders are wrong, so none was created"
+    assert [(one["index"], one["field"], one["kind"]) for one in said["errors"]] == [
+        (1, "message", "missing"), (2, None, "malformed"), (3, "method", "unknown_method"), (4, "in", "invalid_time"),
+    ]  # fmt: skip
+
+
+def test_there_may_be_none_and_ten_thousand_and_no_more(api):  # noqa: F811
+    assert post(api, "/reminders", [])[:2] == (201, [])
+    status, made, _ = post(api, "/reminders", [ONE] * 10_000)
+    assert (status, len(made)) == (201, 10_000)
+    assert api.refused("POST", "/reminders", [ONE] * 10_001)[:3] == (400, None, "too_many")
+    assert len(api.get("/reminders?limit=10000")) == 10_000
+
+
+@pytest.mark.parametrize("body", [{}, b"[", ONE])
+def test_what_is_no_array_is_refused(shared, body):  # noqa: F811
+    assert shared.refused("POST", "/reminders", body)[:3] == (400, None, "malformed")
+
+
+# ---- the same twice
+
+
+def test_the_same_again_gives_the_same_answer_and_makes_nothing(api):  # noqa: F811
+    status, made, headers = post(api, "/remind", ONE, "k-1")
+    assert status == 201
+    assert "Idempotent-Replayed" not in headers
+    # Written in another way, and later, and when it has been dropped
+    api.now += HOUR
+    again = post(api, "/remind", json.dumps(ONE, indent=2, sort_keys=True), "k-1")
+    assert again[:2] == (201, made)
+    assert (again[2]["Idempotent-Replayed"], again[2]["Location"]) == ("true", f"/reminder/{made['id']}")
+    api.request("DELETE", f"/reminder/{made['id']}")
+    assert post(api, "/remind", ONE, "k-1")[:2] == (201, made)
+    assert post(api, "/remind", ONE, "k-2")[1]["id"] == made["id"] + 1
+
+
+def test_a_repeat_whose_time_has_passed_meanwhile_is_still_one(api):  # noqa: F811
+    soon = ONE | {"when": "2040-01-16T12:00:01Z"}
+    del soon["in"]
+    made = post(api, "/remind", soon, "k")[1]
+    api.now += HOUR
+    assert post(api, "/remind", soon, "k")[:2] == (201, made)
+    assert post(api, "/remind", soon)[0] == 400
+
+
+def test_many_are_repeated_as_a_whole(api):  # noqa: F811
+    made = post(api, "/reminders", [ONE, ONE], "k")[1]
+    status, again, headers = post(api, "/reminders", [ONE, ONE], "k")
+    assert (status, again, headers["Idempotent-Replayed"]) == (201, made, "true")
+    assert len(api.get("/reminders")) == 2
+
+
+def test_another_body_with_the_same_key_is_a_conflict(api):  # noqa: F811
+    post(api, "/remind", ONE, "k")
+    status, said, _ = post(api, "/remind", ONE | {"message": "coffee"}, "k")
+    assert (status, said["kind"], said["field"]) == (409, "key_reused", "Idempotency-Key")
+    assert len(api.get("/reminders")) == 1
+
+
+def test_a_key_is_the_callers_and_the_routes_own(api):  # noqa: F811
+    def ask_tcp(*arguments, **headers):
+        return api.request_tcp(*arguments, **headers, x_api_key="first-key")
+
+    ids = [
+        post(api, "/remind", ONE, "k")[1]["id"],
+        post(api, "/remind", ONE, "k", ask_tcp)[1]["id"],
+        post(api, "/reminders", [ONE], "k")[1][0]["id"],
+    ]
+    assert len(set(ids)) == 3
+    assert post(api, "/remind", ONE, "k", ask_tcp)[1]["id"] == ids[1]
+
+
+def test_an_error_is_not_kept(api):  # noqa: F811
+    assert post(api, "/remind", ONE | {"in": "soon"}, "k")[0] == 400
+    assert post(api, "/remind", ONE, "k")[0] == 201
+
+
+def test_an_answer_is_kept_for_a_day(api):  # noqa: F811
+    first = post(api, "/remind", ONE, "k")[1]["id"]
+    api.now = NOW + DAY - 1
+    assert post(api, "/remind", ONE, "k")[1]["id"] == first
+    api.now = NOW + 2 * DAY
+    assert post(api, "/remind", ONE, "k")[1]["id"] != first
+
+
+@pytest.mark.parametrize("key", ["", "a b", "ä", "x" * 256])
+def test_a_key_that_is_none_is_refused(shared, key):  # noqa: F811
+    status, said, _ = post(shared, "/remind", ONE, key.encode("utf-8"))
+    assert (status, said["field"]) == (400, "Idempotency-Key")
+
+
+def test_of_requests_with_one_key_at_the_same_time_one_is_carried_out(api):  # noqa: F811
+    answers = []
+
+    def ask():
+        answers.append(post(api, "/remind", ONE, "k", lambda *a, **h: api.request_tcp(*a, **h, x_api_key="first-key")))
+
+    threads = [threading.Thread(target=ask) for _ in range(8)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert Counter(status for status, *_ in answers) == {201: 8}
+    assert len({said["id"] for _, said, _ in answers}) == 1
+    assert len(api.get("/reminders")) == 1
