@@ -6,21 +6,20 @@ import argparse
 import io
 import json
 import os
-import shlex
 import signal
 import sys
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 from textwrap import indent
-from typing import Any, NoReturn, TextIO
+from typing import TYPE_CHECKING, Any, NoReturn, TextIO
 
 from tifftockd import __version__, journal
 from tifftockd.config import Config, load_config
 from tifftockd.errors import ConfigError, InvalidInput, ListenError, StoreError, TifftockError
-from tifftockd.handlers.dropins import without_run_bit
-from tifftockd.handlers.registry import Registry
 from tifftockd.handlers.spec import MethodSpec
-from tifftockd.reminder import Ending, State
+
+if TYPE_CHECKING:
+    from tifftockd.trial import Result
 
 EX_OK = os.EX_OK
 EX_USAGE = os.EX_USAGE  # 64: the command line
@@ -31,9 +30,6 @@ EX_SOFTWARE = os.EX_SOFTWARE  # 70: our fault; or --try's attempt has failed for
 EX_IOERR = os.EX_IOERR  # 74: the database cannot be opened
 EX_TEMPFAIL = os.EX_TEMPFAIL  # 75: another daemon has the database; or --try's attempt would be made again
 EX_CONFIG = os.EX_CONFIG  # 78: a setting; systemd does not restart after this one
-
-# Seconds that --check and --try wait for drop-ins: each has 10.
-_PATIENCE = 15.0
 
 _USAGE = """%(prog)s [--env-file FILE] [--check | --backup FILE | --version]
        %(prog)s [--env-file FILE] --try METHOD MESSAGE [--to TO] [--option NAME=VALUE]..."""
@@ -136,10 +132,11 @@ def _backup(options: argparse.Namespace) -> int:
 def _try_handlers(config: Config) -> int:
     """Load all handlers as the daemon would, and print what there is."""
     from tifftockd.executor import Executor
+    from tifftockd.trial import PATIENCE
 
     executor = Executor(config, lambda: None)
     executor.start()
-    executor.registry.wait(_PATIENCE)
+    executor.registry.wait(PATIENCE)
     _say(f"settings: {config.env_file or 'no file'}")
     for spec in executor.registry.specs():
         state = f"unavailable: {spec.missing}" if spec.missing else "ready"
@@ -156,19 +153,17 @@ def _try_handlers(config: Config) -> int:
 
 def _try(options: argparse.Namespace) -> int:
     """Run a method once as the daemon would."""
-    from tifftockd.executor.trial import Trial
+    from tifftockd.trial import Trial
 
     config = load_config(os.environ, options.env_file, inherited=True)
     journal.use(level=journal.WARNING)
     if isinstance(sys.stdout, io.TextIOWrapper):
         sys.stdout.reconfigure(errors="backslashreplace")  # a handler may print anything
-    # What the daemon's handlers make is nobody else's.
-    os.umask(0o077)
     try:
-        with Trial(config, _PATIENCE) as trial:
-            spec = _find(trial.registry, options.method, config)
-            given = _checked(spec, options)
-            ending = trial.attempt(spec.method, given["message"], given.get("to"), given["options"])
+        with Trial(config) as trial:
+            spec = trial.find(options.method)
+            given = {name: _value(text, (spec.options or {}).get(name)) for name, text in options.option.items()}
+            result = trial.attempt(spec, options.message, options.to, given)
     except InvalidInput as error:
         _say(f"tifftockd: {error.message}", sys.stderr)
         # Not the arguments, but what they ask for has to be mended.
@@ -176,38 +171,7 @@ def _try(options: argparse.Namespace) -> int:
     except KeyboardInterrupt:
         signal.signal(signal.SIGINT, signal.SIG_DFL)
         signal.raise_signal(signal.SIGINT)
-    return _show(ending, spec, config)
-
-
-def _find(registry: Registry, method: str, config: Config) -> MethodSpec:
-    try:
-        return registry.find(method, 0)
-    except InvalidInput as error:
-        hints = [
-            f"{file} has no run bit; mend it by: chmod a+x {shlex.quote(str(file))}"
-            for file in without_run_bit(config.handlers_dir, method)
-        ]
-        kind = error.kind
-        if registry.get(method) is None and registry.failures():
-            # Each of them was told when it failed.
-            hints.append("it may be in a file above that could not be loaded")
-            kind = "method_unavailable"
-        raise InvalidInput("; ".join([error.message, *hints]), kind=kind) from None
-
-
-def _checked(spec: MethodSpec, options: argparse.Namespace) -> Mapping[str, Any]:
-    """The fields of a reminder, with exactly those checks that a request has to pass. InvalidInput."""
-    from tifftockd.api.body import read_object
-    from tifftockd.api.fields import read_fields
-
-    fields = {
-        "message": options.message,
-        "to": options.to,
-        "options": {name: _value(text, (spec.options or {}).get(name)) for name, text in options.option.items()},
-    }
-    given = read_fields(read_object(io.BytesIO(json.dumps(fields).encode())))
-    spec.check(given["to"], given["options"], given["message"])
-    return given
+    return _show(result, spec)
 
 
 def _value(text: str, wanted: object) -> Any:
@@ -220,21 +184,16 @@ def _value(text: str, wanted: object) -> Any:
         return text  # which is not what is wanted, and is told so
 
 
-def _show(ending: Ending, spec: MethodSpec, config: Config) -> int:
-    from tifftockd.scheduler.settling import RetryPolicy, settle
-
-    settlement = settle(ending, RetryPolicy(config.retry_delay))
-    code = {None: EX_OK, State.PENDING: EX_TEMPFAIL}.get(settlement.state, EX_SOFTWARE)
+def _show(result: Result, spec: MethodSpec) -> int:
+    code = EX_TEMPFAIL if result.transient else EX_OK if result.outcome == "delivered" else EX_SOFTWARE
     again = {EX_OK: "", EX_TEMPFAIL: ", to be tried again", EX_SOFTWARE: ", not to be tried again"}[code]
     _say(f"method:    {spec.method} ({spec.source})")
-    _say(f"outcome:   {settlement.outcome}{again}")
-    if ending.started is not None:
-        _say(f"time:      {(ending.finished - ending.started) / 1_000_000:.3f} s")
-    if settlement.error:
-        _say(f"error:     {settlement.error}")
-    # Of a person's own code; what else there is of one, is in the output.
-    trace = ending.trace if ending.trace and f'File "{spec.source}"' in ending.trace else ""
-    for name, text in (("output", (ending.output or "").removesuffix(trace)), ("traceback", trace)):
+    _say(f"outcome:   {result.outcome}{again}")
+    if result.seconds is not None:
+        _say(f"time:      {result.seconds:.3f} s")
+    if result.error:
+        _say(f"error:     {result.error}")
+    for name, text in (("output", result.output), ("traceback", result.traceback)):
         if text:
             _say(f"{name}:\n{indent(text.rstrip(), '    ')}")
     return code

@@ -9,7 +9,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 from tifftockd import __version__, clock, journal
-from tifftockd.api import make_app
+from tifftockd.api.app import make_app
 from tifftockd.clock import SECOND, Micros
 from tifftockd.config import KEY_ADVICE, Config, fallback_folder, load_config, private_folder
 from tifftockd.errors import ConfigError, StoreError, StoreUnavailable, TifftockError

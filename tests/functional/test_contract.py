@@ -15,7 +15,7 @@ from tests import contract
 from tests.contract import Contract
 from tests.daemon import NOTE, running
 from tifftockd import __version__, errors
-from tifftockd.api import ROUTES
+from tifftockd.api.app import ROUTES
 from tifftockd.api.errors import STATUS
 from tifftockd.api.fields import FIELDS
 from tifftockd.api.schemas import KINDS

@@ -18,8 +18,9 @@ from hypothesis import HealthCheck, given, settings, strategies as st
 
 from tests.contract import Contract
 from tifftockd import __version__, clock
-from tifftockd.api import ROUTES, make_app, openapi, pages
+from tifftockd.api import openapi, pages
 from tifftockd.api.access import PEER, Peer
+from tifftockd.api.app import ROUTES, make_app
 from tifftockd.api.present import show_instant
 from tifftockd.clock import SECOND, micros
 from tifftockd.config import Address, load_config

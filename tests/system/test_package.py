@@ -1,9 +1,14 @@
 """Upgrade, downgrade, removal, purge; and what lintian and systemd-analyze say."""
 
+import gzip
+import io
 import re
+import subprocess
+import tarfile
 
 import pytest
 
+from tests import page
 from tests.daemon import wait_until
 from tests.system import package
 from tests.system.service import DATABASE, SETTINGS, SOCKET, SOCKET_UNIT, UNIT, Service
@@ -151,3 +156,16 @@ def test_a_second_build_gives_the_same_bytes_and_lintian_has_nothing_to_say(rele
     first, second = (package.build(release, tmp_path / str(n), *options) for n, options in enumerate(([], ["--lint"])))
     assert first.name == second.name
     assert first.read_bytes() == second.read_bytes()
+
+
+def test_the_page_for_authors_of_handlers_is_a_man_page(deb):
+    """All that is in it, in its order. What man(1) warns of, lintian tells."""
+    archive = subprocess.run(["dpkg-deb", "--fsys-tarfile", deb], check=True, capture_output=True).stdout
+    with tarfile.open(fileobj=io.BytesIO(archive)) as files:
+        compressed = files.extractfile("./usr/share/man/man7/tifftock-handlers.7.gz").read()
+    made = gzip.decompress(compressed).decode()
+    assert "\ntifftock-handlers - methods of your own for tifftockd\n" in made
+    titles = re.findall(r"^## (.*)$", page.PROSE, re.MULTILINE)
+    assert re.findall(r"^\.SH[ \n](.*)$", made, re.MULTILINE) == ["NAME", "DESCRIPTION", *titles]
+    shown = re.findall(r"^\.EX\n(.*?)^\.EE$", made, re.MULTILINE | re.DOTALL)
+    assert len(shown) == len(page.BLOCKS)

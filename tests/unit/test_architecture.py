@@ -22,6 +22,7 @@ ROOMS = [
     "when",
     "config",
     "reminder",
+    "settling",
     "repeat",
     "store",
     "handlers",
@@ -32,6 +33,8 @@ ROOMS = [
     "server",
     "daemon",
     "ctl",
+    "trial",
+    "testing",
     "cli",
     "__main__",
     "__init__",
@@ -130,7 +133,7 @@ def test_only_the_clock_reads_the_time():
 
 def test_only_the_composition_root_and_the_workers_touch_the_environment():
     """Handlers find their settings in os.environ; everything else is handed a Config."""
-    allowed = {"config", "cli", "daemon", "handlers", "worker"}
+    allowed = {"config", "cli", "testing", "daemon", "handlers", "worker"}
     places = [
         f"{source}:{line}"
         for source in SOURCES
@@ -157,6 +160,17 @@ def test_what_workers_import_stays_small(room):
             "sdnotify",
         }
         assert not loaded_by(*names) & heavy
+
+
+def test_a_trial_loads_neither_the_store_nor_the_server():
+    """Each test of a handler would wait for them."""
+    assert not loaded_by("tifftockd.testing") & {"dataset", "sqlalchemy", "bottle", "waitress"}
+
+
+@pytest.mark.parametrize("name", ["tifftockd", "tifftockd.worker.template", "tifftockd.daemon", "tifftockd.cli"])
+def test_what_is_for_tests_of_handlers_is_loaded_by_those_alone(name):
+    code = f"import {name}, sys; print('tifftockd.testing' in sys.modules)"
+    assert subprocess.run([sys.executable, "-c", code], capture_output=True, check=True).stdout == b"False\n"
 
 
 @pytest.mark.parametrize("room", ["daemon", "cli"])

@@ -309,7 +309,7 @@ def test_what_is_declared_is_what_a_class_would_declare():
     assert (spec.timeout, spec.repeatable, spec.missing) == (90 * SECOND, False, "LAMP_KEY not set")
 
 
-@pytest.mark.parametrize("kind", TYPES)
+@pytest.mark.parametrize("kind", [*TYPES, "line"])
 def test_every_type_that_handlers_shows_can_be_declared(kind):
     assert declared(options={"level": kind}).options == {"level": kind}
 
@@ -339,7 +339,8 @@ def test_options_are_an_object(value):
 def test_an_option_is_a_type_or_a_list_of_texts(value):
     told = wrong({"options": {"level": value}})
     assert (
-        told == "options['level'] must be one of str, int, float, bool, list, dict, any, or a list of allowed strings"
+        told
+        == "options['level'] must be one of str, int, float, bool, list, dict, any, line, or a list of allowed strings"
     )
 
 

@@ -6,18 +6,18 @@ import json
 import os
 import re
 import shlex
-import subprocess
 import types
 from pathlib import Path
 
 import pytest
 
+from tests import page as handlers
 from tifftockd import RemindProcess, cli
-from tifftockd.config import SETTINGS
+from tifftockd.config import LONGEST_TIMEOUT, MEMORY, OUTPUT, SETTINGS
+from tifftockd.errors import LoadError
 from tifftockd.handlers import email, notify
-from tifftockd.handlers.dropins import method_of
-from tifftockd.handlers.executable import describe_program
-from tifftockd.handlers.spec import TYPES, describe
+from tifftockd.handlers.executable import describe_program, variables
+from tifftockd.handlers.spec import TYPES, describe, method_name
 
 ROOT = Path(__file__).parents[2]
 PACKAGE = ROOT / "tifftockd"
@@ -106,7 +106,7 @@ def test_the_ports_and_kinds_of_security_are_in_tifftock_env_5():
     ]
 
 
-@pytest.mark.parametrize("name", ["tifftockd.8", "tifftock.env.5", "tifftock-handlers.7"])
+@pytest.mark.parametrize("name", ["tifftockd.8", "tifftock.env.5"])
 def test_man_pages_name_no_setting_that_is_not_there(name):
     named = set(re.findall(r"^\.(?:It )?Ev (\S+)", page(name), re.MULTILINE))
     assert named <= ALL_SETTINGS | {notify.PREFIX, "CONFIGURATION_DIRECTORY", "HOME"}
@@ -160,29 +160,64 @@ def test_the_unit_does_not_restart_what_only_a_person_can_mend():
     assert f"case $EXIT_STATUS in {'|'.join(codes)})" in unit
 
 
-# ---- handlers
+# ---- handlers: docs/handlers.md, of which tifftock-handlers(7) is made
 
 
-def test_what_a_class_may_declare_is_in_tifftock_handlers_7_with_its_defaults():
-    described = items(section(page("tifftock-handlers.7"), "What a class may say"), "Va")
-    assert set(described) == {name for name in inspect.get_annotations(RemindProcess) if name[0] != "_"}
-    for name, said in described.items():
-        shown = default(said)
-        if shown in ALL_SETTINGS:
-            assert getattr(RemindProcess, name) is None
-        elif name == "method":
-            assert shown is None
+def test_what_a_class_may_declare_is_on_the_page_with_its_defaults():
+    [declared] = handlers.tables("Settings and secrets")
+    shown = {handlers.codes(name)[0]: value for name, value, _ in declared}
+    [limits] = handlers.tables("Deadlines and other limits")
+    general = {handlers.codes(name)[0]: handlers.codes(setting + value) for name, setting, value, _ in limits}
+    assert {*shown, *general} == {name for name in inspect.get_annotations(RemindProcess) if name[0] != "_"}
+    for name, value in shown.items():
+        if name == "method":
+            assert not hasattr(RemindProcess, name)
+            assert not handlers.codes(value)
         else:
-            assert getattr(RemindProcess, name) == ast.literal_eval(shown)
+            assert getattr(RemindProcess, name) == ast.literal_eval(handlers.codes(value)[0])
+    for name, (setting, value) in general.items():
+        assert getattr(RemindProcess, name) is None
+        assert setting == f"HANDLER_{name.upper()}"
+        assert value == defaults()[setting]
 
 
-def test_what_a_handler_finds_in_itself_is_in_tifftock_handlers_7():
+def test_the_bounds_of_limits_are_on_the_page():
+    [limits] = handlers.tables("Deadlines and other limits")
+    said = {handlers.codes(row[0])[0]: row[3] for row in limits}
+    assert LONGEST_TIMEOUT in handlers.codes(said["timeout"])
+    assert handlers.codes(said["memory"]) == [*MEMORY]
+    assert handlers.codes(said["output"]) == [OUTPUT[1]]
+
+    def described(**declared):
+        return describe(type("Lamp", (RemindProcess,), declared), "x", {})
+
+    least, most = map(int, re.findall(r"\d+", said["concurrency"]))
+    assert [described(concurrency=value).concurrency for value in (least, most)] == [least, most]
+    for value in (least - 1, most + 1):
+        with pytest.raises(LoadError):
+            described(concurrency=value)
+
+
+def test_what_a_handler_finds_in_itself_is_on_the_page():
     class Some(RemindProcess):
         def remind(self, message):
             pass
 
-    described = items(section(page("tifftock-handlers.7"), "What an attempt finds in itself"), "Va")
-    assert set(described) == {f"self.{name}" for name in vars(Some({"id": 1, "when": "", "message": ""}))}
+    [rows] = handlers.tables("Ten lines")
+    assert {handlers.codes(row[0])[0] for row in rows} == {
+        f"self.{name}" for name in vars(Some({"id": 1, "when": "", "message": ""}))
+    }
+
+
+def test_the_page_names_no_setting_that_is_not_there():
+    named = {code for code in handlers.codes(handlers.PROSE) if NAME.fullmatch(code)}
+    assert named <= ALL_SETTINGS | {"EX_TEMPFAIL"} | {name for name in named if name.startswith("TIFFTOCK_")}
+
+
+def test_what_an_executable_finds_in_its_environment_is_on_the_page():
+    named = {code for code in handlers.codes(handlers.PROSE) if code.startswith("TIFFTOCK_")}
+    told = ("id", "when", "message", "method", "to", "options", "attempt", "key")
+    assert named == {name.decode() for name in variables(dict.fromkeys(told))}
 
 
 def readme_examples():
@@ -195,53 +230,38 @@ def readme_examples():
 
 
 def test_the_examples_of_handlers_are_handlers():
-    sources = [text for text in (*examples(page("tifftock-handlers.7")), *readme_examples()) if "class " in text]
-    assert len(sources) == 2
-    for source in sources:
+    shown = [block.text for block in handlers.BLOCKS if block.kind == "python" and "(RemindProcess)" in block.text]
+    beside = [text for text in readme_examples() if "class " in text]
+    assert (len(shown), len(beside)) == (4, 1)
+    for source in (*shown, *beside):
         module = types.ModuleType("example")
         exec(compile(source, "example", "exec"), module.__dict__)
         classes = [value for value in vars(module).values() if getattr(value, "__module__", "") == "example"]
-        assert [describe(cls, "example", {}).method for cls in classes] == [classes[0].method]
+        assert [describe(cls, "example", {}).method for cls in classes] == [method_name(classes[0])]
         assert not inspect.isabstract(classes[0])
 
 
-@pytest.mark.parametrize("interpreter", ["/bin/sh", "/usr/bin/perl"])
-def test_the_examples_of_executables_do_what_their_exit_status_says(interpreter, tmp_path):
-    if not os.path.exists(interpreter):
-        pytest.skip(f"there is no {interpreter}")
-    [text] = [text for text in examples(page("tifftock-handlers.7")) if text.startswith(f"#!{interpreter}\n")]
-    name = re.search(r"^# /etc/tifftock/handlers.d/(\S+)$", text, re.MULTILINE)[1]
-    assert method_of(name) == name.partition(".")[0]
-    file = tmp_path / name
-    file.write_text(text)
-    file.chmod(0o755)
-    told = {"TIFFTOCK_WHEN": "2026-11-24T21:00:00+01:00", "TIFFTOCK_TO": "ann", "TIFFTOCK_MESSAGE": "tea is ready"}
-    done = subprocess.run([file, "tea is ready"], env=told, cwd=tmp_path, capture_output=True, text=True, check=True)
-    assert done.stdout + done.stderr == ""
-    [made] = tmp_path.glob("*.txt")
-    assert "tea is ready" in made.read_text()
-    # What makes it fail: for the one nobody to shout at, for the other a place where nothing can be written.
-    made.unlink()
-    made.mkdir()
-    failed = subprocess.run([file, "x"], env=told | {"TIFFTOCK_TO": ""}, cwd=tmp_path, capture_output=True, check=False)
-    assert failed.returncode == {"/bin/sh": os.EX_USAGE, "/usr/bin/perl": os.EX_TEMPFAIL}[interpreter]
-    assert failed.stderr.strip()
+def test_the_first_example_has_no_more_than_ten_lines():
+    first = next(block.text for block in handlers.BLOCKS if block.kind == "python")
+    assert len([line for line in first.splitlines() if line]) <= 10
 
 
 def test_the_example_of_a_declaration_declares_all_that_can_be():
-    [text] = [text for text in examples(page("tifftock-handlers.7")) if text.startswith("{")]
+    [text] = [block.text for block in handlers.BLOCKS if block.kind == "json"]
     describe_program("/x/shout.sh", text.encode(), {})
     assert set(json.loads(text)) == {name for name in inspect.get_annotations(RemindProcess) if name[0] != "_"} - {
         "method"
     }
-    types_ = section(page("tifftock-handlers.7"), "Executables").partition("The types of options are")[2]
-    assert set(re.findall(r"^\.Li (\w+)", types_, re.MULTILINE)) == set(TYPES)
+    said = handlers.section("Executables").partition("The types of options here are")[2].partition(".")[0]
+    assert set(handlers.codes(said)) == {*TYPES, "line"}
+    of_classes = handlers.section("Settings and secrets").partition("The types of options are")[2]
+    assert set(handlers.codes(of_classes.partition(" for any")[0])) == set(TYPES) - {"any"} | {"object"}
 
 
 def test_the_examples_for_more_rights_are_the_same_wherever_they_are_shown():
-    shown = [text.strip() for text in examples(page("tifftock-handlers.7")) if "[Service]" in text]
+    shown = [block.text.strip() for block in handlers.BLOCKS if "[Service]" in block.text]
     beside = [text.strip() for text in readme_examples() if "[Service]" in text]
-    assert len(beside) == 3
+    assert (len(shown), len(beside)) == (8, 3)
     assert set(beside) <= set(shown)
     unit = (ROOT / "systemd/tifftockd.service").read_text()
     comments = "\n".join(line for line in unit.splitlines() if line.startswith("#"))
@@ -251,14 +271,14 @@ def test_the_examples_for_more_rights_are_the_same_wherever_they_are_shown():
 
 
 def test_all_routes_are_in_tifftockd_8():
-    from tifftockd.api import ROUTES
+    from tifftockd.api.app import ROUTES
 
     listed = "".join(items(section(page("tifftockd.8"), "THE API"), "Li"))
     assert set(re.findall(r"/[a-z.]+", listed)) == {re.match(r"/[a-z.]+", route.path)[0] for route in ROUTES}
 
 
 def test_the_commands_that_tifftockd_8_shows_use_routes_and_options_that_there_are():
-    from tifftockd.api import ROUTES
+    from tifftockd.api.app import ROUTES
 
     text = "".join(examples(page("tifftockd.8")))
     calls = [shlex.split(line)[1].partition("?")[0] for line in text.splitlines() if line.startswith("tock /")]

@@ -64,7 +64,7 @@ def test_what_is_vendored_is_pinned_and_recent_enough():
 
 
 def test_the_scripts_are_valid_shell():
-    for script in ("build", "debian/tests/service", "debian/tests/functional", "debian/postrm"):
+    for script in ("build", "manpage", "debian/tests/service", "debian/tests/functional", "debian/postrm"):
         subprocess.run(["bash", "-n", PACKAGING / script], check=True)
 
 

@@ -7,7 +7,7 @@ from hypothesis import given, strategies as st
 
 from tifftockd.clock import SECOND
 from tifftockd.reminder import FINAL, Ending, Outcome, Reminder, State, Verdict
-from tifftockd.scheduler.settling import MOST_INTERRUPTIONS, RetryPolicy, expire, settle
+from tifftockd.settling import MOST_INTERRUPTIONS, RetryPolicy, expire, settle
 
 DUE = 1_800_000_000 * SECOND
 POLICY = RetryPolicy(30 * SECOND, jitter=lambda: 0.0)

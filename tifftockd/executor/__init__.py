@@ -45,11 +45,15 @@ _RELOAD = 30.0
 class Executor:
     """Runs attempts in worker processes and gathers how they ended."""
 
-    def __init__(self, config: Config, changed: Callable[[], None]) -> None:
-        """`changed` is called, from any thread, when there are endings, room or methods that were not there before."""
+    def __init__(self, config: Config, changed: Callable[[], None], only: str | None = None) -> None:
+        """`changed` is called, from any thread, when there are endings, room or methods that were not there before.
+
+        `only`: the name of the one drop-in to load; None: all.
+        """
         self.registry = Registry(builtin_specs(config.environ), loading=True)
         self.claims = Claims(self._enqueue)
         self._changed = changed
+        self._only = only
         self._loop = Loop("executor")
         self._current = self._generation(config, self.registry, {})
         self._draining: list[Generation] = []
@@ -164,7 +168,7 @@ class Executor:
             limits = Limits.of(spec, config)
             return Pool(self._loop, self.claims, spec, limits, template, describe, self)
 
-        return Generation(self._loop, config, registry, make_pool, before)
+        return Generation(self._loop, config, registry, make_pool, before, self._only)
 
     def _generations(self) -> list[Generation]:
         return [self._current, *self._draining]

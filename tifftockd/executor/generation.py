@@ -32,10 +32,12 @@ class Generation:
         registry: Registry,
         make_pool: Callable[[MethodSpec, Template], Pool],
         before: Mapping[str, Dropin],
+        only: str | None,
     ) -> None:
         """`make_pool` is called for each method with the template that has it, a drop-in's after a built-in's.
 
         `before`: the drop-ins that have been in use; one that can be loaded no more stays as it was.
+        `only`: the name of the one file to load; None: all.
         """
         self.config = config
         self.registry = registry
@@ -49,6 +51,7 @@ class Generation:
         self._loaded: Callable[[], None] = lambda: None
         self._taken: dict[str, str] = {}  # a method's drop-in
         self._before = before
+        self._only = only
         self.dropins: dict[str, Dropin] = {}  # those in use, by path
         self.heart: Heart | None = None
 
@@ -61,7 +64,7 @@ class Generation:
         if self.config.heartbeat_url is not None:
             template = self._add(Template.of_builtin(self._loop, self._parent, MODULE))
             self.heart = Heart(self._loop, self.config, template)
-        dropins = find_dropins(self.config.handlers_dir)
+        dropins = find_dropins(self.config.handlers_dir, self._only)
         self._loading = {dropin.path for dropin in dropins}
         for dropin in dropins:
             self._take_up(dropin)

@@ -65,9 +65,10 @@ class Dropin:
         return replace(self, program=replace(self.program, descriptor=os.dup(self.program.descriptor)))
 
 
-def find_dropins(folder: Path) -> list[Dropin]:
+def find_dropins(folder: Path, only: str | None = None) -> list[Dropin]:
     """The `*.py` files and the executables of a folder in sorted order, read; none when there is no folder.
 
+    `only`: the name of one file, the others being left alone.
     The descriptors of the executables are the caller's to close.
     """
     try:
@@ -78,7 +79,7 @@ def find_dropins(folder: Path) -> list[Dropin]:
         return [Dropin(str(folder), refused=f"cannot be listed: {error.strerror}")]
     modules = {name for name in names if name.endswith(".py") and not name.startswith(".")}
     programs = {name for name in names if method_of(name) and _mode(folder / name) & _RUN}
-    found = [name for name in names if name in modules | programs]
+    found = [name for name in names if name in modules | programs and only in (None, name)]
     if not found:
         return []
     try:

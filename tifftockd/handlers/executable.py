@@ -264,9 +264,12 @@ def _options(name: str, value: object) -> dict[str, Any] | None:
 def _option(name: str, wanted: object) -> object:
     if isinstance(wanted, str) and wanted in TYPES:
         return float if wanted == "float" else TYPES[wanted]
+    if wanted == "line":
+        return wanted
     if isinstance(wanted, list) and wanted and all(isinstance(value, str) for value in wanted):
         return wanted
-    raise LoadError(f"{name} must be one of {', '.join(TYPES)}, or a list of allowed strings")
+    known = ", ".join([*TYPES, "line"])
+    raise LoadError(f"{name} must be one of {known}, or a list of allowed strings")
 
 
 def _flag(name: str, value: object) -> bool:

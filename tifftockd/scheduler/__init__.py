@@ -26,7 +26,7 @@ from tifftockd.scheduler.cleaning import Cleaning
 from tifftockd.scheduler.outage import Outage
 from tifftockd.scheduler.pace import Pace
 from tifftockd.scheduler.report import report, report_stored
-from tifftockd.scheduler.settling import RetryPolicy, expire, settle
+from tifftockd.settling import RetryPolicy, expire, settle
 from tifftockd.store import Once, Store, Want
 from tifftockd.threads import make_thread
 

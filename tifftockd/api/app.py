@@ -1,0 +1,134 @@
+"""All routes as one WSGI application."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable, Iterable, Mapping
+from typing import Any
+
+import bottle
+
+from tifftockd.api import history, metrics, openapi, reminders, status
+from tifftockd.api.access import PEER, STRANGER, Peer, member
+from tifftockd.api.errors import error_body, headers_of, status_of
+from tifftockd.api.query import LAST_ID, read_query
+from tifftockd.api.route import Answer, Api, Request, Route
+from tifftockd.clock import Micros
+from tifftockd.config import Config
+from tifftockd.errors import InvalidInput, MethodNotAllowed, NotFound, TifftockError
+from tifftockd.handlers.registry import Registry
+from tifftockd.scheduler import Scheduler
+from tifftockd.store import Store
+
+__all__ = ["ROUTES", "make_app"]
+
+ROUTES: tuple[Route, ...] = (
+    *reminders.ROUTES,
+    *history.ROUTES,
+    *status.ROUTES,
+    *metrics.ROUTES,
+    *openapi.ROUTES,
+)
+
+# Of what a 64-bit rowid can be, one spelling each; bottle's <id:int> takes the digits of all scripts, and -1.
+_ID = re.compile(r"[1-9][0-9]{0,18}")
+
+WSGIApplication = Callable[[dict[str, Any], Callable[..., Any]], Iterable[bytes]]
+
+
+def make_app(
+    *,
+    store: Store,
+    scheduler: Scheduler,
+    registry: Registry,
+    config: Callable[[], Config],
+    now: Callable[[], Micros],
+) -> WSGIApplication:
+    """The WSGI application. What it raises, apart from errors of its own, is the server's to catch and to log."""
+    api = Api(store, scheduler, registry, config, now, started=now(), routes=ROUTES)
+    app = bottle.Bottle()
+    app.catchall = False
+    app.add_hook("before_request", _check_path)
+    app.default_error_handler = lambda error: _refuse(api, error)
+    for route in ROUTES:
+        app.route(route.path, route.method, _callback(api, route))
+    return app  # type: ignore[no-any-return]  # bottle ships no types
+
+
+def _callback(api: Api, route: Route) -> Callable[..., bottle.HTTPResponse]:
+    success = next(iter(route.gives))
+
+    def callback(**path: str) -> bottle.HTTPResponse:
+        try:
+            return _respond(success, _call(api, route, path, bottle.request.environ))
+        except TifftockError as error:
+            return _respond_error(error)
+
+    return callback
+
+
+def _call(api: Api, route: Route, path: Mapping[str, str], environ: Mapping[str, Any]) -> Answer:
+    config = api.config()
+    peer: Peer = environ.get(PEER, STRANGER)
+    route.access(peer, environ, config.api_keys)
+    ids = [_read_id(text) for text in path.values()]
+    query = read_query(environ.get("QUERY_STRING", ""), route.query)
+    return route.handler(api, Request(peer, environ, query, config, api.now()), *ids)
+
+
+def _read_id(text: str) -> int:
+    if _ID.fullmatch(text) and int(text) <= LAST_ID:
+        return int(text)
+    raise NotFound(f"there is no reminder {text[:64]!r}: an id is a whole number")
+
+
+def _check_path() -> None:
+    # bottle 0.13 drops bytes that are no UTF-8 from the path, and so would find a route that was not asked for.
+    try:
+        path = bottle.request.environ["bottle.raw_path"].encode("latin-1").decode("utf-8")
+    except UnicodeError:
+        path = "\0"
+    if "\0" in path:
+        raise bottle.HTTPError(400)
+
+
+def _refuse(api: Api, error: bottle.HTTPError) -> bottle.HTTPResponse:
+    """What never reaches a route; without a key a stranger does not even learn that."""
+    environ = bottle.request.environ
+    try:
+        member(environ.get(PEER, STRANGER), environ, api.config().api_keys)
+        if environ["REQUEST_METHOD"] == "OPTIONS" and error.status_code == 405:
+            return bottle.HTTPResponse("", 204, {"Allow": _allowed(error)})
+        raise _translated(error, environ)
+    except TifftockError as ours:
+        response = _respond_error(ours)
+        if isinstance(ours, MethodNotAllowed):
+            response.set_header("Allow", _allowed(error))
+        return response
+
+
+def _translated(error: bottle.HTTPError, environ: Mapping[str, Any]) -> TifftockError:
+    if error.status_code == 404:
+        paths = ", ".join(dict.fromkeys(route.path for route in ROUTES))
+        return NotFound(f"there is nothing at {environ['PATH_INFO'][:64]!r}; there are: {paths}")
+    if error.status_code == 405:
+        method = environ["REQUEST_METHOD"][:16]
+        return MethodNotAllowed(f"{method} is not possible here; this path takes: {_allowed(error)}")
+    return InvalidInput("the path is not UTF-8, or holds a NUL", kind="malformed")
+
+
+def _allowed(error: bottle.HTTPError) -> str:
+    allowed = set(str(error.get_header("Allow")).split(","))
+    return ", ".join(sorted(allowed | ({"HEAD"} if "GET" in allowed else set()) | {"OPTIONS"}))
+
+
+def _respond(status_code: int, answer: Answer) -> bottle.HTTPResponse:
+    response = bottle.HTTPResponse(answer.body, answer.status or status_code, dict(answer.headers))
+    if answer.body:
+        response.content_type = answer.content_type
+    return response
+
+
+def _respond_error(error: TifftockError) -> bottle.HTTPResponse:
+    body = error_body(error.message, error.kind, error.field, error.details)
+    return _respond(status_of(error), Answer(body, headers_of(error)))
