@@ -360,6 +360,27 @@ def test_a_slow_import_is_waited_for_by_those_that_name_its_method_and_by_nobody
     assert daemon.outcome(made)["outcome"] == "delivered"
 
 
+def test_an_import_that_took_too_long_is_tried_again_by_itself(daemon, tmp_path):
+    quick = tmp_path / "quick"
+    daemon.dropin(
+        "slow.py",
+        f"import os, time\nif not os.path.exists({str(quick)!r}): time.sleep(600)\n"
+        "from tifftockd import RemindProcess\nclass Slow(RemindProcess):\n def remind(self, message): pass\n",
+    )
+    quick.touch()
+    daemon.start()
+    made = daemon.remind(method="slow", **{"in": "2s"})
+    daemon.stop()
+    quick.unlink()
+    daemon.start()
+    wait_until(lambda: daemon.get("/handlers")["failures"], "the failure", patience=30)
+    assert "longer than 10 s" in daemon.get("/handlers")["failures"][0]["error"]
+    assert "slow is not loaded" in wait_until(lambda: daemon.get(f"/reminder/{made['id']}")["last_error"], "the reason")
+    quick.touch()
+    wait_until(lambda: not daemon.get("/handlers")["failures"], "the next try", patience=60)
+    assert daemon.outcome(made)["outcome"] == "delivered"
+
+
 def test_a_reminder_of_a_method_that_is_gone_waits_for_it(daemon, tmp_path):
     daemon.start()
     note = tmp_path / "note"

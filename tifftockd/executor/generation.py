@@ -20,6 +20,9 @@ from tifftockd.handlers.spec import MethodSpec
 
 # How long a drop-in may take to be imported, in seconds.
 _LOAD = 10.0
+# Seconds until one that took longer is tried again, doubled each time, and the longest that they become.
+_AGAIN = 10.0
+_AGAIN_AT_MOST = 3600.0
 
 
 class Generation:
@@ -54,6 +57,7 @@ class Generation:
         self._only = only
         self.dropins: dict[str, Dropin] = {}  # those in use, by path
         self.heart: Heart | None = None
+        self._stopped = False
 
     def load(self, loaded: Callable[[], None]) -> None:
         """Take up the built-in methods and load the drop-ins; `loaded` is called when no more are to come."""
@@ -78,6 +82,7 @@ class Generation:
 
     def stop(self) -> None:
         """Let idle workers go now, and the others after their attempts."""
+        self._stopped = True
         for pool in self.all_pools():
             pool.stop()
 
@@ -88,6 +93,7 @@ class Generation:
 
     def close(self) -> None:
         """End all processes."""
+        self._stopped = True
         for pool in self.all_pools():
             pool.close()
         if self.heart is not None:
@@ -131,7 +137,8 @@ class Generation:
         self._accept(dropin, template, [spec])
         self._finished(dropin.path)
 
-    def _load_module(self, dropin: Dropin) -> None:
+    def _load_module(self, dropin: Dropin, again: float = _AGAIN) -> None:
+        """`again`: seconds until it is tried once more, if it takes too long."""
         template = self._add(Template.of_dropin(self._loop, self._parent, dropin))
         waiting = True
 
@@ -143,16 +150,8 @@ class Generation:
             return first
 
         def hello(message: dict[str, Any]) -> None:
-            if not answered():
-                return
-            if "error" in message:
-                self._failed(dropin, message["error"])
-                return
-            template.threads = message["threads"]
-            if template.threads:
-                template.close()
-            self._accept(dropin, template, [MethodSpec(**spec) for spec in message["specs"]])
-            self._finished(dropin.path)
+            if answered():
+                self._heard(dropin, template, message, late_before=again > _AGAIN)
 
         def died(how: str) -> None:
             if answered():
@@ -162,9 +161,28 @@ class Generation:
             if answered():
                 template.kill()
                 self._failed(dropin, f"its import took longer than {_LOAD:.0f} s")
+                self._loop.after(again, lambda: self._retry(dropin, again))
 
         timer = self._loop.after(_LOAD, late)
         template.load(hello, died)
+
+    def _heard(self, dropin: Dropin, template: Template, message: dict[str, Any], *, late_before: bool) -> None:
+        """What an import came to."""
+        if "error" in message:
+            self._failed(dropin, message["error"])
+            return
+        template.threads = message["threads"]
+        if template.threads:
+            template.close()
+        if late_before:
+            self.registry.mend(dropin.path)
+        self._accept(dropin, template, [MethodSpec(**spec) for spec in message["specs"]])
+        self._finished(dropin.path)
+
+    def _retry(self, dropin: Dropin, pause: float) -> None:
+        """A machine that was busy starting may be why it took so long: nobody should have to find that out."""
+        if not self._stopped and dropin.path not in self.dropins:
+            self._load_module(dropin, min(2 * pause, _AGAIN_AT_MOST))
 
     def _failed(self, dropin: Dropin, reason: str) -> None:
         """Report it, and go on with the version that has been in use, if there is one."""
@@ -179,9 +197,10 @@ class Generation:
             self._finished(dropin.path)
 
     def _finished(self, path: str) -> None:
-        self._loading.discard(path)
-        if not self._loading:
-            self._finish()
+        if path in self._loading:
+            self._loading.remove(path)
+            if not self._loading:
+                self._finish()
 
     def _accept(self, dropin: Dropin, template: Template, specs: list[MethodSpec]) -> None:
         """Take up a file's methods; a name that another file has too goes to the first in sorted order."""

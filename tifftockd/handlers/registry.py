@@ -33,6 +33,11 @@ class Registry:
             if reason not in reasons:
                 reasons.append(reason)
 
+    def mend(self, file: str) -> None:
+        """What was wrong with a drop-in is so no more."""
+        with self._changed:
+            self._failures.pop(file, None)
+
     def loaded(self) -> None:
         """There are no more drop-ins to come."""
         with self._changed:
