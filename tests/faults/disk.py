@@ -13,7 +13,7 @@ from tests.daemon import Daemon, wait_until
 from tests.faults import preload, recording
 from tests.faults.outside import marks
 from tests.faults.processes import kill_all
-from tests.faults.using import HOUR, Use
+from tests.faults.using import MONTH, Use
 
 # The daemon's checkpoint begins when its log has so many pages; a frame of the log is a page and its header.
 _CHECKPOINT = 4000
@@ -43,7 +43,7 @@ def prepare(folder):
                 daemon.remind(message="x" * 1500)
             wait_until(lambda: not daemon.get("/reminders"), "the deliveries")
         while _frames(daemon) < _CHECKPOINT - 60:
-            waiting.add(daemon.remind(**{"in": HOUR})["id"])
+            waiting.add(daemon.remind(**{"in": MONTH})["id"])
     finally:
         kill_all(daemon)
     assert _frames(daemon) < _CHECKPOINT

@@ -15,7 +15,7 @@ from tests.faults.outside import MARK, marks
 from tests.faults.processes import kill_all
 
 SECOND = 1_000_000
-HOUR = 3600
+MONTH = 30 * 86_400
 # Seconds within which all must be well again when the disk is.
 RECOVERY = 10
 # Seconds that the daemon is left alone with its fault, and what it may do in each of them: processor time in seconds,
@@ -121,8 +121,8 @@ class Use:
 
     def work(self):
         """A bit of everything that writes."""
-        far = self.create(HOUR)
-        gone = self.create(HOUR)
+        far = self.create(MONTH)
+        gone = self.create(MONTH)
         self.create(0.1)
         self.create(0.1, method="once")
         failing = self.create(0, retries=1, end="error")
