@@ -154,7 +154,7 @@ CASES = {
     "an encoded path that climbs": (request(b"GET /%2e%2e/%2e%2e/etc/passwd"), 404),
     "half of an IPv6 address": (request(b"GET http://[::1/"), 400),
     "a target that is no path": (request(b"GET health"), (400, 404)),
-    "an asterisk": (request(b"OPTIONS *"), (204, 400, 404)),
+    "an asterisk": (request(b"OPTIONS *"), 204),
     # the query
     "bad UTF-8 in the query": (request(b"GET /reminders?method=%ff"), 400),
     "raw bad UTF-8 in the query": (request(b"GET /reminders?method=\xff"), 400),
@@ -234,5 +234,8 @@ def test_bad_input_gets_an_error_in_json_or_a_closed_connection(daemon, place, c
 @pytest.mark.parametrize("place", ["unix", "tcp"])
 def test_good_requests_on_one_connection_are_answered_one_by_one(daemon, place):
     """So that the cases above do not pass because everything is refused."""
-    received = answer(daemon, place, request(b"GET /health") * 3 + request(b"GET /reminders", b"Connection: close"))
+    # There is no body to be waited for: RFC 9110, 10.1.1
+    expecting = request(b"GET /health", b"Expect: 100-continue") + request(b"GET /health") * 2
+    received = answer(daemon, place, expecting + request(b"GET /reminders", b"Connection: x, Close"))
     assert received.count(b"HTTP/1.1 200 OK\r\n") == 4
+    assert b"100 Continue" not in received

@@ -97,6 +97,9 @@ def _refuse(api: Api, error: bottle.HTTPError) -> bottle.HTTPResponse:
     environ = bottle.request.environ
     try:
         member(environ.get(PEER, STRANGER), environ, api.config().api_keys)
+        if environ["REQUEST_METHOD"] == "OPTIONS" and environ["PATH_INFO"] == "*":
+            # Of the server as a whole: RFC 9110, 9.3.7
+            return bottle.HTTPResponse("", 204)
         if environ["REQUEST_METHOD"] == "OPTIONS" and error.status_code == 405:
             return bottle.HTTPResponse("", 204, {"Allow": _allowed(error)})
         raise _translated(error, environ)

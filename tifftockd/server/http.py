@@ -62,6 +62,7 @@ class Parser(HTTPRequestParser):  # type: ignore[misc]
 
     body_rcv: Any
     body_bytes_received: int
+    completed: bool
 
     def received(self, data: bytes) -> int:
         """Take in what has arrived; how much of it was this request's."""
@@ -72,8 +73,8 @@ class Parser(HTTPRequestParser):  # type: ignore[misc]
             self._fail(BadRequest("a number or the URL in it cannot be read"))
             return len(data)
         self._refuse_excess()
-        if self.error is not None:
-            # Else waitress would ask for the body of a request that it has refused already.
+        if self.error is not None or self.completed:
+            # Else waitress would ask for the body of a request that it has refused, or that has none.
             self.expect_continue = False
         return consumed
 
@@ -90,6 +91,9 @@ class Parser(HTTPRequestParser):  # type: ignore[misc]
         if not self.version.startswith("1."):
             self._fail(VersionNotSupported(f"HTTP/{self.version} is not spoken here: use HTTP/1.1"))
             return
+        # RFC 9112, 9.6: it may stand among others, where waitress does not look for it.
+        if "close" in re.split(r"[ \t,]+", headers.get("CONNECTION", "").lower()):
+            headers["CONNECTION"], self.connection_close = "close", True
         # RFC 9112, 3.2
         if self.version == "1.1" and ("HOST" not in headers or "," in headers["HOST"]):
             raise ParsingError("HTTP/1.1 needs one Host header")

@@ -133,13 +133,13 @@ class Writer:
 
         `first`: ahead of what is queued, and waited for without a bound, as what it decided must be known.
         StoreUnavailable when the disk refuses or, for the others, does not answer in 30 s: then it may still be done.
-        Overloaded when what is queued has been waiting for a second: nothing is done.
+        Overloaded, for what writes, when what is queued has been waiting for a second: nothing is done.
         """
         request = _Request(work, writes)
         with self._wake:
             if self._closing:
                 raise StoreUnavailable("the daemon is stopping")
-            if self._queue and not first and request.queued - self._queue[0].queued > _BEHIND:
+            if writes and not first and self._queue and request.queued - self._queue[0].queued > _BEHIND:
                 raise Overloaded(f"{len(self._queue)} requests wait for the disk already: try again in a second")
             (self._first if first else self._queue).append(request)
             self._wake.notify()
