@@ -19,6 +19,8 @@ from tifftockd.api.app import ROUTES
 from tifftockd.api.errors import STATUS
 from tifftockd.api.fields import FIELDS
 from tifftockd.api.schemas import KINDS
+from tifftockd.handlers.content import KINDS as OPTION_KINDS
+from tifftockd.handlers.spec import TYPES
 from tifftockd.reminder import Outcome, State
 
 PACKAGE = Path(tifftockd.__file__).parent
@@ -199,6 +201,11 @@ def test_what_is_answered_is_described(daemon, document):
 def test_all_outcomes_and_states_are_described(document):
     assert schema(document, "Entry")["properties"]["outcome"]["enum"] == [*Outcome]
     assert schema(document, "Reminder")["properties"]["state"]["enum"] == [*State]
+
+
+def test_each_kind_of_option_that_a_class_may_declare_is_described(document):
+    methods = schema(document, "Handlers")["properties"]["methods"]["items"]["properties"]
+    assert {*methods["options"]["additionalProperties"]["anyOf"][0]["enum"]} == {*TYPES, *OPTION_KINDS}
 
 
 def edges(schema):

@@ -31,6 +31,9 @@ class Needy(Lamp):
     needs_to = True
     settings = ("LAMP_KEY",)
 
+class Patient(Lamp):
+    timeout = "1h"
+
 class Quick(Lamp):
     timeout = "300ms"
 '''
@@ -217,7 +220,7 @@ def test_ctrl_c_ends_it_with_all_that_the_handler_started(developer):
     file = developer.folder / "pids"
     code = f"open({str(file)!r}, 'w').write(str(subprocess.Popen(['sleep', '600']).pid)); time.sleep(600)"
     trial = subprocess.Popen(
-        [sys.executable, "-m", "tifftockd", "--try", "lamp", code],
+        [sys.executable, "-m", "tifftockd", "--try", "patient", code],
         env=developer.environ, cwd=developer.folder, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True,
     )  # fmt: skip
     started = wait_until(lambda: file.exists() and re.fullmatch(r"\d+", file.read_text()), "the handler's start")

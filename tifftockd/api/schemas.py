@@ -14,6 +14,7 @@ from tifftockd.api import patterns
 from tifftockd.api.fields import LONGEST_IN, LONGEST_MESSAGE, LONGEST_TO, MOST_LATE, MOST_RETRIES
 from tifftockd.api.query import LAST_ID, MOST
 from tifftockd.clock import SECOND
+from tifftockd.handlers.content import FRAMING, TOKEN
 from tifftockd.handlers.spec import MethodSpec
 from tifftockd.reminder import Outcome, State
 from tifftockd.when import zone_names
@@ -35,8 +36,8 @@ _SPAN: Schema = {"type": "string", "pattern": "^([0-9]+(h|min|s|ms|us) ?)+$", "e
 _KEY: Schema = {"type": "string", "pattern": "^[0-9a-f]{32}$"}
 # Of an e-mail's or a request's header
 _LINE: Schema = {"type": "string", "pattern": "^[^\\u0000-\\u001f\\u007f-\\u009f\\u2028\\u2029]*$"}
-_HEADER = "^[!#$%&'*+.^_`|~0-9A-Za-z-]+$"
-_FRAMING = f"^({_any_case('content-length')}|{_any_case('transfer-encoding')})$"
+_HEADER = f"^{TOKEN.pattern}$"
+_FRAMING = f"^({'|'.join(map(_any_case, sorted(FRAMING)))})$"
 # Of a URL's parameters
 _WORD: Schema = {"anyOf": [_TEXT, {"type": "boolean"}, {"type": "number", "minimum": -(2**63), "maximum": LAST_ID}]}
 

@@ -17,9 +17,9 @@ from tifftockd.handlers.outbound import printable
 _CONTROL = re.compile(r"[\x00-\x1f\x7f-\x9f\u2028\u2029\ud800-\udfff]")
 _A_CONTROL = "a line break or another control character"
 # RFC 9110, 5.6.2
-_TOKEN = re.compile(r"[!#$%&'*+.^_`|~0-9A-Za-z-]+")
+TOKEN = re.compile(r"[!#$%&'*+.^_`|~0-9A-Za-z-]+")
 # They follow from the body; a wrong one makes the receiver wait, or take a part of it for a second request.
-_FRAMING = frozenset({"content-length", "transfer-encoding"})
+FRAMING = frozenset({"content-length", "transfer-encoding"})
 # Bytes of JSON: a short option with the message in it a thousand times is a mistake, or no friend of the receiver.
 LARGEST = 1024 * 1024
 
@@ -60,9 +60,9 @@ def fault_of_headers(value: Mapping[str, Any], message: str = "") -> str | None:
     """The headers of a request. The values may be secrets, and are not repeated."""
     for name, text in value.items():
         shown = printable(name)
-        if not _TOKEN.fullmatch(name):
+        if not TOKEN.fullmatch(name):
             return f"'{shown}' is not a header's name"
-        if name.lower() in _FRAMING:
+        if name.lower() in FRAMING:
             return f"{shown} follows from the body and cannot be set"
         if not isinstance(text, str):
             return f"the value of {shown} must be a string"

@@ -117,17 +117,7 @@ class Store:
 
         `once`: Replayed if this has been done before, KeyReused if something else has.
         """
-
-        def create(tx: Transaction) -> Reminder:
-            if once is not None:
-                replay.refuse_repeat(tx, once)
-            reminder = steps.insert(tx, draft, owner, now)
-            if once is not None:
-                replay.keep(tx, once, [reminder])
-            tx.on_commit(lambda: stored(reminder))
-            return reminder
-
-        return self._writer.run(create)
+        return self._insert(lambda tx: [steps.insert(tx, draft, owner, now)], lambda made: stored(made[0]), once)[0]
 
     def create_all(
         self,
@@ -138,15 +128,22 @@ class Store:
         once: Once | None = None,
     ) -> list[Reminder]:
         """As `create`, for many at once: all of them, or none."""
+        return self._insert(lambda tx: steps.insert_all(tx, drafts, owner, now), stored, once)
 
+    def _insert(
+        self,
+        insert: Callable[[Transaction], list[Reminder]],
+        stored: Callable[[Sequence[Reminder]], None],
+        once: Once | None,
+    ) -> list[Reminder]:
         def create(tx: Transaction) -> list[Reminder]:
             if once is not None:
                 replay.refuse_repeat(tx, once)
-            reminders = steps.insert_all(tx, drafts, owner, now)
+            made = insert(tx)
             if once is not None:
-                replay.keep(tx, once, reminders)
-            tx.on_commit(lambda: stored(reminders))
-            return reminders
+                replay.keep(tx, once, made)
+            tx.on_commit(lambda: stored(made))
+            return made
 
         return self._writer.run(create)
 
