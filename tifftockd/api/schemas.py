@@ -240,7 +240,9 @@ def _option(wanted: str | list[str]) -> Schema:
 
 
 def _text_option(wanted: str | list[str]) -> Schema:
-    return {"enum": wanted} if isinstance(wanted, list) else _TEXT
+    if isinstance(wanted, list):
+        return {"enum": wanted}
+    return _LINE if wanted == "line" else _TEXT
 
 
 def _zones() -> str:
