@@ -10,6 +10,20 @@ from tifftockd.store import Store
 
 DAY = 86_400 * clock.SECOND
 
+# This release's schema back to that of the first one.
+TO_SCHEMA_1 = """
+BEGIN;
+DROP TABLE replay;
+ALTER TABLE reminder DROP COLUMN repeat;
+ALTER TABLE reminder DROP COLUMN until;
+ALTER TABLE reminder DROP COLUMN count;
+ALTER TABLE reminder DROP COLUMN catch_up;
+ALTER TABLE reminder DROP COLUMN overlap;
+ALTER TABLE reminder DROP COLUMN snoozed_from;
+PRAGMA user_version = 1;
+COMMIT;
+"""
+
 PENDING = """
 WITH RECURSIVE number (n) AS (SELECT 0 UNION ALL SELECT n + 1 FROM number WHERE n + 1 < :count)
 INSERT INTO reminder (due, written, fire_at, message, method, recipient, options, tz, max_late, retries, state, key,

@@ -36,6 +36,32 @@ class Outcome(StrEnum):
     CANCELLED = "cancelled"
 
 
+class CatchUp(StrEnum):
+    """Which of several overdue occurrences fire."""
+
+    ONE = "one"  # the latest
+    ALL = "all"
+    NONE = "none"  # none of those that were due while nobody watched
+
+
+class Overlap(StrEnum):
+    """What becomes of an occurrence that is due while the one before is being attempted or retried."""
+
+    WAIT = "wait"
+    SKIP = "skip"
+
+
+@dataclass(frozen=True, slots=True)
+class Repeat:
+    """How a reminder comes back."""
+
+    expression: str  # OnCalendar's or cron's: tifftockd.repeat
+    until: Micros | None = None  # the last instant of an occurrence
+    count: int | None = None  # of occurrences, the present one included
+    catch_up: CatchUp = CatchUp.ONE
+    overlap: Overlap = Overlap.WAIT
+
+
 @dataclass(frozen=True, slots=True)
 class Draft:
     """What a checked request asks for."""
@@ -49,6 +75,8 @@ class Draft:
     tz: str | None
     max_late: Micros
     retries: int
+    repeat: Repeat | None = None
+    snoozed_from: int | None = None  # the id of the one that it is a copy of
 
 
 @dataclass(frozen=True, slots=True)
@@ -74,6 +102,8 @@ class Reminder:
     owner: int | None
     created: Micros
     last_error: str | None
+    repeat: Repeat | None = None
+    snoozed_from: int | None = None
 
     @property
     def latest(self) -> Micros:
@@ -130,10 +160,19 @@ class Ending:
 
 
 @dataclass(frozen=True, slots=True)
+class Occurrence:
+    """What a repeating reminder is armed for next."""
+
+    due: Micros
+    count: int | None  # as Repeat's
+
+
+@dataclass(frozen=True, slots=True)
 class Settlement:
-    """What an ending does to its reminder: the line of history, and what becomes of the row.
+    """What an ending does to its reminder: the lines of history, and what becomes of the row.
 
     `state` None drops the reminder. `outcome` None writes no history: the claim is taken back uncounted.
+    `next` arms the reminder anew. The occurrences that were due between its own and that one, `passed`, are missed.
     """
 
     reminder: Reminder
@@ -147,3 +186,6 @@ class Settlement:
     finished: Micros
     error: str | None
     output: str | None
+    passed: tuple[Micros, ...] = ()
+    passed_why: str | None = None
+    next: Occurrence | None = None

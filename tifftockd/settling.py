@@ -3,12 +3,25 @@
 from __future__ import annotations
 
 import random
-from collections.abc import Callable
-from dataclasses import dataclass
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, replace
+from datetime import UTC, tzinfo
 
-from tifftockd.clock import Micros, span
-from tifftockd.reminder import Ending, Outcome, Reminder, Settlement, State, Verdict
-from tifftockd.when import format_span
+from tifftockd.clock import SECOND, Micros, span
+from tifftockd.reminder import (
+    CatchUp,
+    Ending,
+    Occurrence,
+    Outcome,
+    Overlap,
+    Reminder,
+    Repeat,
+    Settlement,
+    State,
+    Verdict,
+)
+from tifftockd.repeat import occurrences
+from tifftockd.when import format_span, zone_or
 
 # So often in a row may an attempt be interrupted before its reminder is taken to be what kills the daemon.
 MOST_INTERRUPTIONS = 5
@@ -16,13 +29,24 @@ MOST_INTERRUPTIONS = 5
 _MOST_DOUBLINGS = 30
 # Retries that failed together must not come back together: up to a quarter is added to each delay.
 _JITTER = 0.25
+# So many occurrences that nobody attends to are passed over at once: the rest has its turn in the next pass.
+MOST_PASSED = 100
+# Those that were due longer ago are not written down one by one. A clock that was set to the next century for a
+# moment would cost years of writing.
+_TOLD: Micros = 30 * 86_400 * SECOND
 
 
 @dataclass(frozen=True, slots=True)
-class RetryPolicy:
-    """How long to wait after the n-th failure: `delay`, doubled each time, and jitter on top."""
+class Policy:
+    """What settling goes by.
+
+    After the n-th failure the wait is `delay`, doubled each time, and jitter on top. Expressions without a zone of
+    their own are read in `zone`. Before `since` nobody watched.
+    """
 
     delay: Micros
+    zone: tzinfo = UTC
+    since: Micros = 0
     jitter: Callable[[], float] = random.random  # 0 to 1
 
     def wait(self, failures: int) -> Micros:
@@ -31,30 +55,34 @@ class RetryPolicy:
         return doubled + round(doubled * _JITTER * self.jitter())
 
 
-def settle(ending: Ending, policy: RetryPolicy) -> Settlement:
+def settle(ending: Ending, policy: Policy) -> Settlement:
     """The line of history, and what becomes of the reminder."""
     reminder = ending.reminder
     match ending.verdict:
+        case Verdict.RETURNED:
+            return _give_back(reminder, ending.finished)
+        case Verdict.TOO_LATE:
+            return expire(reminder, ending.finished, policy, reminder.attempts - 1)
+        case _:
+            return _go_on(_settle(ending, policy), policy, ending.started)
+
+
+def _settle(ending: Ending, policy: Policy) -> Settlement:
+    match ending.verdict:
         case Verdict.DELIVERED:
             return _settlement(ending, Outcome.DELIVERED, None)
-        case Verdict.RETURNED:
-            return give_back(reminder, ending.finished)
-        case Verdict.TOO_LATE:
-            return expire(reminder, ending.finished, reminder.attempts - 1)
         case Verdict.PERMANENT:
             return _settlement(ending, Outcome.FAILED, State.FAILED)
         case Verdict.INTERRUPTED:
             return _interrupted(ending)
-        case Verdict.TRANSIENT:
-            return _retry(ending, policy)
-        case Verdict.BROKEN:
-            if ending.repeatable:
-                return _retry(ending, policy)
+        case Verdict.BROKEN if not ending.repeatable:
             error = f"{ending.error}; it may have happened, and is not repeated"
             return _settlement(ending, Outcome.UNCERTAIN, State.UNCERTAIN, error=error)
+        case _:
+            return _retry(ending, policy)
 
 
-def give_back(reminder: Reminder, now: Micros) -> Settlement:
+def _give_back(reminder: Reminder, now: Micros) -> Settlement:
     """A claim that no worker has begun: as if it had never been made."""
     return Settlement(
         reminder, None, State.PENDING, reminder.fire_at, reminder.attempts - 1, reminder.failures,
@@ -62,13 +90,13 @@ def give_back(reminder: Reminder, now: Micros) -> Settlement:
     )  # fmt: skip
 
 
-def expire(reminder: Reminder, now: Micros, attempts: int | None = None) -> Settlement:
+def expire(reminder: Reminder, now: Micros, policy: Policy, attempts: int | None = None) -> Settlement:
     """A reminder for which no attempt may start any more.
 
     One never attempted is `missed`, one whose last attempt failed `failed`, one interrupted `uncertain`.
     """
     made = reminder.attempts if attempts is None else attempts
-    late = f"no attempt may start later than {format_span(span(reminder.max_late))} after it was due"
+    late = _too_late(reminder)
     if made == 0:
         outcome, state = Outcome.MISSED, State.MISSED
     elif reminder.interruptions:
@@ -76,13 +104,125 @@ def expire(reminder: Reminder, now: Micros, attempts: int | None = None) -> Sett
     else:
         outcome, state = Outcome.FAILED, State.FAILED
     error = f"{late}; the last one: {reminder.last_error}" if reminder.last_error else late
-    return Settlement(
+    ended = Settlement(
         reminder, outcome, state, reminder.fire_at, made, reminder.failures, reminder.interruptions,
         None, now, error, None,
     )  # fmt: skip
+    return _go_on(ended, policy, reminder.due if made else None)
 
 
-def _retry(ending: Ending, policy: RetryPolicy) -> Settlement:
+def supersede(reminder: Reminder, now: Micros, policy: Policy) -> Settlement | None:
+    """What ends an occurrence that has just been claimed for the first time, if another is to be attempted instead."""
+    repeat = reminder.repeat
+    if repeat is None or reminder.attempts != 1 or repeat.catch_up is CatchUp.ALL:
+        return None
+    unwatched = repeat.catch_up is CatchUp.NONE and reminder.due < policy.since
+    try:
+        passed, coming = _coming(reminder, repeat, now, policy, None)
+    except Exception:  # noqa: BLE001
+        return None  # its end tells why there is no other
+    if not unwatched and (coming is None or coming.due > now):
+        return None
+    why = _why_passed(reminder, repeat, None)
+    return Settlement(
+        reminder, Outcome.MISSED, State.MISSED if coming is None else State.PENDING, reminder.fire_at, 0, 0, 0,
+        None, now, _told(why, reminder, now), None, passed, why, coming,
+    )  # fmt: skip
+
+
+def _go_on(ended: Settlement, policy: Policy, begun: Micros | None) -> Settlement:
+    """Arm a repeating reminder for its next occurrence, whatever became of this one.
+
+    `begun`: since when it has been attempted, None if never.
+    """
+    reminder = ended.reminder
+    if reminder.repeat is None or ended.state is State.PENDING:
+        return ended
+    try:
+        passed, coming = _coming(reminder, reminder.repeat, ended.finished, policy, begun)
+    except Exception as error:  # noqa: BLE001 one that cannot be settled would hold up all others
+        # Of another release of the library, perhaps. It is kept, where it can be seen and changed.
+        why = "; ".join(filter(None, (ended.error, f"its 'repeat' cannot be read any more: {error}")))
+        return replace(ended, state=State.FAILED, error=why)
+    return replace(
+        ended,
+        state=ended.state if coming is None else State.PENDING,
+        error=_told(ended.error, reminder, ended.finished),
+        passed=passed,
+        passed_why=_why_passed(reminder, reminder.repeat, begun),
+        next=coming,
+    )
+
+
+def _coming(
+    reminder: Reminder, repeat: Repeat, now: Micros, policy: Policy, begun: Micros | None
+) -> tuple[tuple[Micros, ...], Occurrence | None]:
+    """The occurrence to be armed next, None after the last, and those between that are missed.
+
+    An overdue one is armed if it may still fire, and `catch_up` wants it: the first such, or the last one. Where
+    `overlap` skips what became due meanwhile, all of it is passed over at once.
+    """
+    skips = begun is not None and repeat.overlap is Overlap.SKIP
+    each = repeat.catch_up is CatchUp.ALL or skips
+
+    def may_fire(at: Micros) -> bool:
+        if at + reminder.max_late < now:
+            return False
+        if skips:
+            return repeat.catch_up is CatchUp.ALL and begun is not None and at <= begun
+        return repeat.catch_up is not CatchUp.NONE or at >= policy.since
+
+    after = reminder.due if repeat.count is not None else max(reminder.due, now - _TOLD)
+    passed: list[Occurrence] = []
+    for coming in following(reminder, zone_or(reminder.tz, policy.zone), after):
+        full = len(passed) == MOST_PASSED and not skips
+        if coming.due > now or full or (each and may_fire(coming.due)):
+            break
+        passed.append(coming)
+    else:
+        coming, full = None, False
+    if passed and not each and not full and may_fire(passed[-1].due):
+        coming = passed.pop()
+    return tuple(one.due for one in passed), coming
+
+
+def following(reminder: Reminder, zone: tzinfo, after: Micros) -> Iterator[Occurrence]:
+    """The occurrences later than `after` that come behind the present one, as far as `until` and `count` allow."""
+    repeat = reminder.repeat
+    if repeat is None:
+        return
+    left = repeat.count
+    for due in occurrences(repeat.expression, zone, after):
+        left = None if left is None else left - 1
+        if left == 0 or (repeat.until is not None and due > repeat.until):
+            return
+        yield Occurrence(due, left)
+
+
+def _why_passed(reminder: Reminder, repeat: Repeat, begun: Micros | None) -> str:
+    if begun is not None and repeat.overlap is Overlap.SKIP:
+        return "the occurrence before it was still being attempted (overlap: skip)"
+    match repeat.catch_up:
+        case CatchUp.ONE:
+            return "a later occurrence was due as well (catch_up: one)"
+        case CatchUp.NONE:
+            return "nobody watched when it was due (catch_up: none)"
+        case CatchUp.ALL:
+            return _too_late(reminder)
+
+
+def _told(error: str | None, reminder: Reminder, now: Micros) -> str | None:
+    """The error, and that there is more than the history says."""
+    if error is None or reminder.repeat is None or reminder.repeat.count is not None or reminder.due >= now - _TOLD:
+        return error
+    return f"{error}; later occurrences that are older than 30 days are not listed"
+
+
+def _too_late(reminder: Reminder) -> str:
+    return f"no attempt may start later than {format_span(span(reminder.max_late))} after it was due"
+
+
+def _retry(ending: Ending, policy: Policy) -> Settlement:
     reminder = ending.reminder
     failures = reminder.failures + 1
     if failures > reminder.retries:

@@ -22,7 +22,7 @@ from tifftockd.handlers.dropins import without_run_bit
 from tifftockd.handlers.registry import Registry
 from tifftockd.handlers.spec import MethodSpec
 from tifftockd.reminder import Ending, Reminder, State, Verdict
-from tifftockd.settling import RetryPolicy, settle
+from tifftockd.settling import Policy, settle
 
 # Seconds that drop-ins are waited for: each has 10.
 PATIENCE = 15.0
@@ -94,7 +94,7 @@ class Trial:
         given = read_fields(read_object(io.BytesIO(json.dumps(fields).encode())))
         spec.check(given["to"], given["options"], given["message"])
         ending = self._run(spec.method, given)
-        settlement = settle(ending, RetryPolicy(self._config.retry_delay))
+        settlement = settle(ending, Policy(self._config.retry_delay))
         # Of a person's own code; what else there is of one, is in the output.
         trace = ending.trace if ending.trace and f'File "{spec.source}"' in ending.trace else ""
         return Result(

@@ -139,6 +139,7 @@ def settled(known, found):
         *_delivered(known, found),
         *_attempts(known, found),
         *_once(known, found),
+        *_repeating(known, found, 1),
     ]
 
 
@@ -159,6 +160,7 @@ def as_found(known, found):
         *_ends(known, found, ("waits", "firing")),
         *_delivered(known, found),
         *_claimed(known, found),
+        *_repeating(known, found, 0),
     ]
 
 
@@ -230,7 +232,8 @@ def _says(promise, row):
     for name in ("message", "method"):
         if row[name] not in (promise.body[name], promise.maybe.get(name)):
             yield Violation(LOST, f"reminder {row['id']} has {name} {row[name]!r:.40}, not {promise.body[name]!r:.40}")
-    if "in" not in promise.maybe and row["due"] != _micros(promise.body["when"]):
+    # What repeats moves on: _repeating.
+    if "in" not in promise.maybe and not promise.body["repeat"] and row["due"] != _micros(promise.body["when"]):
         yield Violation(LOST, f"reminder {row['id']} is due at {row['due']}, not {promise.body['when']}")
 
 
@@ -256,7 +259,9 @@ def _attempts(known, found):
     for key, effects in made.items():
         outcomes = {entry["attempt"]: entry["outcome"] for entry in found.entries(key)}
         numbers = [effect["attempt"] for effect in effects]
-        may_be_gone = _first(found) > 1 and known.promises.get(effects[0]["id"], Promise({}, ())).cleaned
+        promise = known.promises.get(effects[0]["id"])
+        ended = promise is not None and (promise.cleaned or promise.body["repeat"])
+        may_be_gone = _first(found) > 1 and ended
         if len(set(numbers)) < len(numbers):
             yield Violation(DOUBLED, f"key {key}: the attempts {numbers} had effects")
         for attempt in numbers:
@@ -274,6 +279,30 @@ def _once(known, found):
         if messages.count(message) != 1:
             kind = DOUBLED if message in messages else LOST
             yield Violation(kind, f"there are {messages.count(message)} reminders '{message}' of one request")
+
+
+def _repeating(known, found, least):
+    """One that was made to fire once has moved on with its outcome: not before, not later, not twice.
+
+    `least`: so often at the least, if a client knows that it was made to.
+    """
+    for id_, promise in known.promises.items():
+        row = found.reminders.get(id_)
+        if row is None or not row["repeat"]:
+            continue
+        done = [entry for entry in found.history if entry["reminder"] == id_ and entry["outcome"] == "delivered"]
+        fired = promise.body["count"] - row["count"]
+        year = (_EPOCH + timedelta(microseconds=row["created"])).year
+        new_year = (datetime(year + 1, 1, 1, tzinfo=UTC) - _EPOCH) // timedelta(microseconds=1)
+        made_to = promise.body["when"] != datetime(year + 1, 1, 1, tzinfo=UTC).isoformat()
+        # The history may have been cleaned.
+        told = known.kept is not None or fired == len(done)
+        if fired > 1 or not told or any(row["key"] == entry["key"] for entry in done):
+            yield Violation(DOUBLED, f"reminder {id_} counts {fired} occurrences, and history has {len(done)}")
+        if made_to and fired < least:
+            yield Violation(LOST, f"reminder {id_} did not fire when it was snoozed")
+        if fired and row["due"] != new_year:
+            yield Violation(LOST, f"reminder {id_} has fired, and is due at {row['due']}, not at {new_year}")
 
 
 def _claimed(known, found):

@@ -20,6 +20,7 @@ from http.client import HTTPException
 from pathlib import Path
 
 import tifftockd
+from tests.age import TO_SCHEMA_1
 from tests.daemon import PATIENCE, Daemon, wait_until
 from tests.faults import recording
 
@@ -50,6 +51,9 @@ class Once(Effect):
 WAITS, DELIVERED, FAILED = ("waits",), ("delivered",), ("failed",)
 ONCE = ("delivered", "uncertain")
 
+# Of what repeats: its present occurrence fires, and the next one waits.
+COUNT = 5
+
 # In chapters that clean: entries of history, and final reminders, that are kept.
 KEPT = 4
 # Bytes of a frame in the write-ahead log: 24 and the page. At 4,000 frames whoever commits copies it: connection.py.
@@ -75,10 +79,14 @@ class Client:
             recording.mark(self.record, json.dumps(event))
 
     def create(self, ends, **fields):
-        return self._ask("POST", "/remind", 201, ends, {"in": 0, "message": "-", "method": "effect"} | fields)
+        now = {} if "repeat" in fields else {"in": 0}
+        return self._ask("POST", "/remind", 201, ends, now | {"message": "-", "method": "effect"} | fields)
 
     def change(self, reminder, ends, **fields):
         return self._ask("PATCH", f"/reminder/{reminder['id']}", 200, ends, fields, reminder["id"])
+
+    def snooze(self, reminder, ends, **fields):
+        return self._ask("POST", f"/reminder/{reminder['id']}/snooze", 200, ends, fields, reminder["id"])
 
     def cancel(self, reminder):
         self._ask("DELETE", f"/reminder/{reminder['id']}", 204, ("cancelled",), None, reminder["id"])
@@ -151,6 +159,8 @@ def birth(client):
     client.saw(client.create(ONCE, method="once"))
     client.cancel(client.create(WAITS, **{"in": "30d"}))
     client.saw(client.create(DELIVERED, **{"in": 0.2}))
+    yearly = client.create(WAITS, repeat="yearly", tz="UTC", count=COUNT)
+    client.saw(client.snooze(yearly, WAITS, **{"in": 0}))
     later = {"in": "30d", "method": "effect"}
     client.create_once(WAITS, later | {"message": "once"})
     client.create_once(WAITS, [later | {"message": f"together {number}"} for number in range(3)])
@@ -205,7 +215,7 @@ def be_old(client):
     client.create(WAITS, **{"in": "30d"})
     client.daemon.kill()
     with closing(sqlite3.connect(client.daemon.database, isolation_level=None)) as database:
-        database.executescript("BEGIN; DROP TABLE replay; PRAGMA user_version = 1; COMMIT;")
+        database.executescript(TO_SCHEMA_1)
     client.note(event="forgot-keys")
 
 

@@ -11,6 +11,7 @@ from itertools import pairwise
 
 import pytest
 
+from tests.age import TO_SCHEMA_1
 from tests.daemon import PATIENCE, wait_until
 
 MESSAGE = {"in": "1h", "message": "tea", "method": "log"}
@@ -70,7 +71,7 @@ def test_a_database_of_an_earlier_release_is_brought_along_and_time_is_asked_for
     made = daemon.remind(**{"in": "1h"})
     assert daemon.stop() == 0
     with sqlite3.connect(daemon.database) as database:
-        database.executescript("DROP TABLE replay; PRAGMA user_version = 1")
+        database.executescript(TO_SCHEMA_1)
     database.close()
     daemon.settings["NOTIFY_SOCKET"] = manager.path
     daemon.start()

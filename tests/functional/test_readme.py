@@ -235,7 +235,7 @@ def test_everyday_use(newcomer):
     newcomer.start()
     # the one of the quick start
     newcomer.outcome(newcomer.remind())
-    [block] = blocks("Everyday use", "sh")
+    block, again = blocks("Everyday use", "sh")
     bank, passport, coming, filtered, read, snoozed, changed, history, handlers, health = answers(newcomer.paste(block))
     assert bank["when"][11:19] == "09:00:00"
     assert passport["when"] == "2035-01-31T09:00:00+01:00"
@@ -247,6 +247,10 @@ def test_everyday_use(newcomer):
     assert [(entry["reminder"], entry["outcome"]) for entry in history] == [(2, "cancelled")]
     assert [method["method"] for method in handlers["methods"]] == ["api", "email", "log", "notify", "sms"]
     assert (health["status"], health["counts"]["pending"]) == ("ok", 1)
+    standup, rent, coming = answers(newcomer.paste(again))
+    assert (standup["repeat"], rent["count"]) == ("Mon..Fri 08:55", 12)
+    assert len(coming) == 5
+    assert coming[0] == standup["when"]
 
 
 @needs_curl

@@ -30,6 +30,7 @@ from tifftockd.handlers.spec import MethodSpec
 from tifftockd.reminder import Outcome, Settlement, State
 from tifftockd.scheduler import Scheduler
 from tifftockd.server import Server, open_sockets
+from tifftockd.settling import Policy
 from tifftockd.store import Store, Want
 
 # Far enough from now that nothing is due, whatever day it is.
@@ -117,8 +118,8 @@ class Api:
     def begin(self, reminder):
         """Claim a reminder, as the scheduler does when it is due."""
         turn = self.store.turn(
-            [], [Want(reminder["method"], 1, 2**62, True)], self.now, since=0, allowance=100, expire=None,
-            hold=lambda _: lambda: None,
+            [], [Want(reminder["method"], 1, 2**62, True)], self.now, policy=Policy(SECOND), allowance=100,
+            expiring=False, hold=lambda _: lambda: None,
         )  # fmt: skip
         [claimed] = [claimed for claimed in turn.claimed if claimed.id == reminder["id"]]
         return claimed
@@ -187,6 +188,12 @@ def test_a_reminder_is_created_and_can_be_read(api):
         "key": said["key"],
         "owner": os.getuid(),
         "retries": 2,
+        "repeat": None,
+        "until": None,
+        "count": None,
+        "catch_up": "one",
+        "overlap": "wait",
+        "snoozed_from": None,
         "created": said["created"],
         "last_error": None,
     }

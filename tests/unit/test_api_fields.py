@@ -8,7 +8,8 @@ from zoneinfo import ZoneInfo
 import pytest
 from hypothesis import given, strategies as st
 
-from tifftockd.api.fields import FIELDS, GRACE, HORIZON, new_draft, read_fields, revised_draft
+from tifftockd.api.drafts import GRACE, HORIZON, new_draft, revised_draft
+from tifftockd.api.fields import FIELDS, read_fields
 from tifftockd.api.present import show_entry, show_reminder
 from tifftockd.clock import RELEASED, SECOND, micros, moment
 from tifftockd.errors import ClockWrong, InvalidInput, InvalidTime
@@ -110,7 +111,7 @@ def test_the_horizon_is_the_year_9999():
         ({"message": "x"}, "when", "missing", "'when' is missing"),
         ({"subject": "x"}, "subject", "unknown_field", f"no field 'subject'; known: {', '.join(FIELDS)}"),
         ({"When": "now"}, "When", "unknown_field", "no field 'When'"),
-        ({"when": "13:00", "in": "1m"}, "in", "invalid", "both given: send one of them"),
+        ({"when": "13:00", "in": "1m"}, "in", "invalid", "'when' and 'in' were given: send one of them"),
         ({"when": "soon", "message": "x"}, "when", "invalid_time", "cannot use the time 'soon'"),
         ({"when": 1_900_000_000}, "when", "invalid", "must be a string, like tomorrow 9:00, "),
         ({"when": None}, "when", "invalid", "must be a string"),
@@ -251,6 +252,12 @@ def test_a_reminder_is_shown_in_its_own_zone():
         "key": "00" * 16,
         "owner": 1000,
         "retries": 3,
+        "repeat": None,
+        "until": None,
+        "count": None,
+        "catch_up": "one",
+        "overlap": "wait",
+        "snoozed_from": None,
         "created": "2030-01-15T07:00:00-05:00",
         "last_error": None,
     }

@@ -22,8 +22,8 @@ ROOMS = [
     "when",
     "config",
     "reminder",
-    "settling",
     "repeat",
+    "settling",
     "store",
     "handlers",
     "worker",
@@ -158,6 +158,8 @@ def test_what_workers_import_stays_small(room):
             "apprise",
             "dotenv",
             "sdnotify",
+            "oncalendar",
+            "cronsim",
         }
         assert not loaded_by(*names) & heavy
 

@@ -7,10 +7,10 @@ from hypothesis import given, strategies as st
 
 from tifftockd.clock import SECOND
 from tifftockd.reminder import FINAL, Ending, Outcome, Reminder, State, Verdict
-from tifftockd.settling import MOST_INTERRUPTIONS, RetryPolicy, expire, settle
+from tifftockd.settling import MOST_INTERRUPTIONS, Policy, expire, settle
 
 DUE = 1_800_000_000 * SECOND
-POLICY = RetryPolicy(30 * SECOND, jitter=lambda: 0.0)
+POLICY = Policy(30 * SECOND, jitter=lambda: 0.0)
 
 # Claimed for its first attempt.
 CLAIMED = Reminder(
@@ -114,7 +114,7 @@ def test_a_claim_that_nobody_began_leaves_no_trace():
 )
 def test_too_late_is_told_apart_by_what_was_done_before(attempts, interruptions, state):
     before = replace(CLAIMED, state=State.PENDING, attempts=attempts, interruptions=interruptions)
-    assert expire(before, DUE + SECOND).state is state
+    assert expire(before, DUE + SECOND, POLICY).state is state
     claimed = replace(before, state=State.FIRING, attempts=attempts + 1)
     late = settle(ended(Verdict.TOO_LATE, claimed, error=None), POLICY)
     assert (late.state, late.attempts, late.started) == (state, attempts, None)
@@ -137,7 +137,7 @@ def test_whatever_happens_the_reminder_has_one_next_step(
     reminder = replace(
         CLAIMED, attempts=attempts, failures=failures, interruptions=interruptions, retries=retries, max_late=max_late
     )
-    policy = RetryPolicy(30 * SECOND, jitter=lambda: jitter)
+    policy = Policy(30 * SECOND, jitter=lambda: jitter)
     done = settle(ended(verdict, reminder, repeatable=repeatable, retry_after=retry_after), policy)
     if done.state is State.PENDING and done.outcome is Outcome.FAILED:
         assert done.finished + 30 * SECOND <= done.fire_at <= reminder.latest

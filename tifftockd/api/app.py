@@ -8,7 +8,7 @@ from typing import Any
 
 import bottle
 
-from tifftockd.api import history, metrics, openapi, reminders, status
+from tifftockd.api import history, metrics, openapi, reminders, repeats, status
 from tifftockd.api.access import PEER, STRANGER, Peer, member
 from tifftockd.api.errors import error_body, headers_of, status_of
 from tifftockd.api.query import LAST_ID, read_query
@@ -24,6 +24,7 @@ __all__ = ["ROUTES", "make_app"]
 
 ROUTES: tuple[Route, ...] = (
     *reminders.ROUTES,
+    *repeats.ROUTES,
     *history.ROUTES,
     *status.ROUTES,
     *metrics.ROUTES,

@@ -15,9 +15,9 @@ _LOST_PLUS = re.compile(r"([0-9]{4}-[0-9]{2}-[0-9]{2}[Tt][0-9:.,]+) ([0-9]{2}(?:
 _MOST_FIELDS = 1000
 # Fields that are a number, or a span in seconds, if they look like one
 _NUMBER = re.compile(r"-?[0-9]{1,18}(?:\.[0-9]{1,18})?")
-_NUMBERS = ("in", "max_late", "retries")
+_NUMBERS = ("in", "max_late", "retries", "count")
 # Empty: not given
-_NULLABLE = ("to", "tz")
+_NULLABLE = ("to", "tz", "repeat", "until", "count")
 _OPTION = "options."
 
 
@@ -60,7 +60,7 @@ def _value(name: str, text: str) -> Any:
         return float(text) if "." in text else int(text)
     if name in _NULLABLE and not text:
         return None
-    if name == "when":
+    if name in ("when", "until"):
         return mend_plus(text)
     return _options(text) if name == "options" else text
 

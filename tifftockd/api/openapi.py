@@ -77,13 +77,15 @@ def _operation(one: Route, *, over_tcp: bool) -> dict[str, Any]:
         operation["parameters"] = parameters
     if one.takes is not None:
         operation["requestBody"] = {"required": True, "content": _taken(one.takes)}
-    success = next(iter(one.gives))
-    given = {
-        status: _response(status, name, one.says if status == success else ()) for status, name in one.gives.items()
-    }
+    given = {status: _response(status, name, _said(one, status)) for status, name in one.gives.items()}
     errors = {status: _response(status, "Error", _OF_ERRORS.get(status, ())) for status in (*_ANY, *one.errors)}
     operation["responses"] = {str(status): response for status, response in sorted((errors | given).items())}
     return operation
+
+
+def _said(one: Route, status: int) -> tuple[str, ...]:
+    """The headers of a success; only what is new says where it is."""
+    return tuple(name for name in one.says if status < 300 and (name != "Location" or status == 201))
 
 
 def _parameter(parameter: Parameter, place: str, *, over_tcp: bool) -> dict[str, Any]:

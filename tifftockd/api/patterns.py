@@ -33,9 +33,22 @@ ANY = (
 )
 
 
-def iso_from(today: date) -> str:
-    """ISO 8601 in the future on this day, to the end of 9998."""
-    first = today + _MARGIN
+_DAY = "(Mon|Tue|Wed|Thu|Fri|Sat|Sun)"
+# What fires at least once a year, for ever
+ONCALENDAR = (
+    "^(minutely|hourly|daily|weekly|monthly|quarterly|semiannually|yearly)$"
+    rf"|^({_DAY}(,{_DAY}){{0,3}}|Mon\.\.Fri)( {_CLOCK})?$"
+    rf"|^\*-(\*|0[1-9]|1[0-2])-{_DAYS} {_CLOCK}$"
+)
+CRON = (
+    r"^([1-5]?[0-9]|\*|\*/([1-9]|[1-5][0-9])) (1?[0-9]|2[0-3]|\*) ([1-9]|1[0-9]|2[0-8]|\*) ([1-9]|1[0-2]|\*) "
+    r"([0-7]|\*|1-5)$"
+)
+
+
+def iso_from(today: date, ahead: timedelta = _MARGIN) -> str:
+    """ISO 8601 so far from this day, to the end of 9998."""
+    first = today + ahead
     year, month, days = first.year, first.month, monthrange(first.year, first.month)[1]
     dates = [f"{first:%Y-%m}-({_numbers(first.day, days)})"]
     if month < 12:

@@ -7,16 +7,18 @@ from datetime import timedelta, tzinfo
 from functools import lru_cache
 from typing import Any
 
-from tifftockd.api.fields import zone_of
 from tifftockd.clock import Micros, moment
 from tifftockd.config import Config
-from tifftockd.reminder import Entry, Reminder, State
-from tifftockd.when import format_span, format_when
+from tifftockd.reminder import CatchUp, Entry, Overlap, Reminder, Repeat, State
+from tifftockd.when import format_span, format_when, zone_or
+
+# Of one that does not repeat
+_ONCE = {"repeat": None, "until": None, "count": None, "catch_up": CatchUp.ONE, "overlap": Overlap.WAIT}
 
 
 def show_reminder(reminder: Reminder, config: Config, why_not: Callable[[str], str | None]) -> dict[str, Any]:
     """A reminder, its times in its own zone. `why_not`: why reminders of a method have to wait, if they do."""
-    zone = zone_of(reminder.tz, config)
+    zone = zone_or(reminder.tz, config.zone)
     # A row that cannot be read has no method, and says so itself.
     waits = why_not(reminder.method) if reminder.state is State.PENDING and reminder.method else None
     return {
@@ -33,14 +35,28 @@ def show_reminder(reminder: Reminder, config: Config, why_not: Callable[[str], s
         "key": reminder.key,
         "owner": reminder.owner,
         "retries": reminder.retries,
+        **_show_repeat(reminder.repeat, zone),
+        "snoozed_from": reminder.snoozed_from,
         "created": show_instant(reminder.created, zone),
         "last_error": waits or reminder.last_error,
     }
 
 
+def _show_repeat(repeat: Repeat | None, zone: tzinfo) -> dict[str, Any]:
+    if repeat is None:
+        return _ONCE
+    return {
+        "repeat": repeat.expression,
+        "until": None if repeat.until is None else show_instant(repeat.until, zone),
+        "count": repeat.count,
+        "catch_up": repeat.catch_up,
+        "overlap": repeat.overlap,
+    }
+
+
 def show_entry(entry: Entry, config: Config) -> dict[str, Any]:
     """A line of history, its times in the reminder's zone."""
-    zone = zone_of(entry.tz, config)
+    zone = zone_or(entry.tz, config.zone)
     started = entry.started
     return {
         "id": entry.id,

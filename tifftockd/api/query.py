@@ -8,7 +8,7 @@ from enum import StrEnum
 from typing import TypeVar
 from urllib.parse import parse_qsl, urlencode
 
-from tifftockd.api.fields import read_when
+from tifftockd.api.drafts import read_when
 from tifftockd.api.form import mend_plus
 from tifftockd.api.route import Parameter, Request
 from tifftockd.clock import Micros

@@ -10,7 +10,8 @@ from typing import Any
 
 from tifftockd.api.access import member
 from tifftockd.api.body import EXAMPLE
-from tifftockd.api.fields import new_draft, read_fields, revised_draft
+from tifftockd.api.drafts import new_draft, revised_draft
+from tifftockd.api.fields import read_fields
 from tifftockd.api.once import KEY, read_once, replayed
 from tifftockd.api.pages import gather
 from tifftockd.api.patterns import ANY

@@ -7,16 +7,23 @@ which dates are in the future are this daemon's, and this day's.
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from datetime import date
+from datetime import date, timedelta
 from typing import Any
 
 from tifftockd.api import patterns
-from tifftockd.api.fields import LONGEST_IN, LONGEST_MESSAGE, LONGEST_TO, MOST_LATE, MOST_RETRIES
+from tifftockd.api.fields import (
+    LONGEST_IN,
+    LONGEST_MESSAGE,
+    LONGEST_TO,
+    MOST_LATE,
+    MOST_OCCURRENCES,
+    MOST_RETRIES,
+)
 from tifftockd.api.query import LAST_ID, MOST
 from tifftockd.clock import SECOND
 from tifftockd.handlers.content import FRAMING, TOKEN
 from tifftockd.handlers.spec import MethodSpec
-from tifftockd.reminder import Outcome, State
+from tifftockd.reminder import CatchUp, Outcome, Overlap, State
 from tifftockd.when import zone_names
 
 Schema = dict[str, Any]
@@ -74,7 +81,7 @@ _MAX_LATE = patterns.span(4, 3)
 # Each `kind` that an error may have: what programs can rely on.
 KINDS = (
     *("invalid", "invalid_time", "missing", "unknown_field", "unknown_method", "method_unavailable", "too_late"),
-    *("malformed", "some_invalid", "unauthorized", "not_found", "method_not_allowed", "firing", "misfit"),
+    *("never", "malformed", "some_invalid", "unauthorized", "not_found", "method_not_allowed", "firing", "misfit"),
     *("key_reused", "too_large", "too_many", "store_unavailable", "overloaded", "handlers_loading", "clock_wrong"),
     *("not_implemented", "http_version", "internal"),
 )
@@ -95,6 +102,7 @@ EXAMPLES: dict[str, dict[str, Any]] = {
                 "retries": 10,
             }
         },
+        "again and again": {"value": {"repeat": "Mon..Fri 08:55", "message": "stand-up", "method": "log", "count": 10}},
     },
     "NewReminders": {
         "two": {
@@ -109,6 +117,12 @@ EXAMPLES: dict[str, dict[str, Any]] = {
     },
     "ChangeForm": {
         "snooze": {"value": {"in": "10m"}},
+    },
+    "Snooze": {
+        "a while": {"value": {"in": "10min"}},
+    },
+    "SnoozeForm": {
+        "a while": {"value": {"in": "10min"}},
     },
     "Change": {
         "snooze": {"value": {"in": "10m"}},
@@ -131,7 +145,11 @@ def components(specs: Sequence[MethodSpec], today: date) -> dict[str, Schema]:
         "ChangeForm": {
             "anyOf": [_change(spec, _form_fields(spec), minProperties=1, **_form(spec)) for spec in (None, *usable)]
         },
+        "Snooze": _object({"in": ref("In")}),
+        "SnoozeForm": _object({"in": {"type": "string", "pattern": _IN}}),
         "When": _when(today),
+        "Repeat": _REPEAT,
+        "Until": _until(today),
         "In": _span(LONGEST_IN // SECOND, _IN, "10m", "Counted from the request on."),
         "Message": _TEXT | {"minLength": 1, "maxLength": LONGEST_MESSAGE, "description": "Bytes of UTF-8."},
         "Zone": {"type": "string", "pattern": _zones(), "description": "An IANA name that this machine knows."},
@@ -141,6 +159,7 @@ def components(specs: Sequence[MethodSpec], today: date) -> dict[str, Schema]:
         "Object": {"type": "object", "propertyNames": _TEXT, "additionalProperties": ref("Json")},
         "Reminder": _REMINDER,
         "Reminders": {"type": "array", "items": ref("Reminder")},
+        "Occurrences": {"type": "array", "items": _TIME},
         "Entry": _ENTRY,
         "History": {"type": "array", "items": ref("Entry")},
         "Handlers": _HANDLERS,
@@ -178,12 +197,22 @@ def _one_of(name: str, specs: Sequence[MethodSpec]) -> Schema:
 
 def _new(spec: MethodSpec, fields: Mapping[str, Schema], **more: Any) -> Schema:
     required = ["message", "method", *(["to"] if spec.needs_to else [])]
-    return _object(fields, required, oneOf=[{"required": ["when"]}, {"required": ["in"]}], **more)
+    return _object(fields, required, oneOf=[_at("when"), _at("in"), _at("repeat")], **more)
+
+
+def _at(name: str) -> Schema:
+    """Due by this field and by none of the other two; about repeating only what repeats has something to say."""
+    if name == "repeat":
+        return {"required": ["repeat"], "properties": {"repeat": {"type": "string"}, "when": False, "in": False}}
+    other = {"when": "in", "in": "when"}[name]
+    once = dict.fromkeys(("repeat", "until", "count", "catch_up", "overlap"), False)
+    return {"required": [name], "properties": {other: False, **once}}
 
 
 def _change(spec: MethodSpec | None, fields: Mapping[str, Schema], **more: Any) -> Schema:
     """A change that names this method, or none: then `to` and `options` have to fit the one that the reminder has."""
-    return _object(fields, ["method"] if spec else [], **{"not": {"required": ["when", "in"]}}, **more)
+    both = {"anyOf": [{"required": ["when", "in"]}, {"required": ["when", "repeat"]}, {"required": ["in", "repeat"]}]}
+    return _object(fields, ["method"] if spec else [], **{"not": both}, **more)
 
 
 def _fields(spec: MethodSpec | None) -> dict[str, Schema]:
@@ -198,6 +227,10 @@ def _fields(spec: MethodSpec | None) -> dict[str, Schema]:
         "tz": {"anyOf": [ref("Zone"), {"type": "null"}]},
         "max_late": ref("MaxLate"),
         "retries": ref("Retries"),
+        "repeat": {"anyOf": [ref("Repeat"), {"type": "null"}]},
+        "until": {"anyOf": [ref("Until"), {"type": "null"}]},
+        "count": {"anyOf": [_OCCURRENCES, {"type": "null"}]},
+        **_CHOICES,
     }
 
 
@@ -215,6 +248,10 @@ def _form_fields(spec: MethodSpec | None) -> dict[str, Schema]:
         "tz": {"anyOf": [ref("Zone"), nothing]},
         "max_late": {"type": "string", "pattern": _MAX_LATE},
         "retries": ref("Retries"),
+        "repeat": {"anyOf": [ref("Repeat"), nothing]},
+        "until": {"anyOf": [ref("Until"), nothing]},
+        "count": {"anyOf": [_OCCURRENCES, nothing]},
+        **_CHOICES,
     }
 
 
@@ -266,6 +303,16 @@ def _when(today: date) -> Schema:
     }
 
 
+def _until(today: date) -> Schema:
+    return {
+        "type": "string",
+        "pattern": patterns.iso_from(today, _YEARS),
+        "description": "No occurrence is later. A date alone includes that day. Sooner ones, and what else `when` may "
+        "be, are accepted if there is an occurrence before them.",
+        "examples": ["2035-12-31"],
+    }
+
+
 def _span(longest: int, pattern: str, example: str, description: str) -> Schema:
     return {
         "anyOf": [
@@ -275,6 +322,19 @@ def _span(longest: int, pattern: str, example: str, description: str) -> Schema:
         "description": description,
     }
 
+
+# What `until` may be without a look at the expression: all that the patterns match fire within a year.
+_YEARS = timedelta(days=2 * 366)
+_REPEAT: Schema = {
+    "type": "string",
+    "anyOf": [
+        {"title": "OnCalendar", "pattern": patterns.ONCALENDAR, "examples": ["Mon..Fri 08:55", "daily"]},
+        {"title": "cron", "pattern": patterns.CRON, "examples": ["55 8 * * 1-5"]},
+    ],
+    "description": "All that systemd.time(7) and crontab(5) have is accepted; these are the usual forms.",
+}
+_OCCURRENCES: Schema = {"type": "integer", "minimum": 1, "maximum": MOST_OCCURRENCES}
+_CHOICES: dict[str, Schema] = {"catch_up": {"enum": [*CatchUp]}, "overlap": {"enum": [*Overlap]}}
 
 _JSON: Schema = {
     "anyOf": [
@@ -307,6 +367,11 @@ _REMINDER = _object(
         "key": _KEY,
         "owner": {"type": ["integer", "null"], "description": "The uid of who made it; over TCP nobody's."},
         "retries": _COUNT,
+        "repeat": {"type": ["string", "null"]},
+        "until": {"type": ["string", "null"], "format": "date-time"},
+        "count": {"anyOf": [_OCCURRENCES, {"type": "null"}], "description": "With the present one."},
+        **_CHOICES,
+        "snoozed_from": {"anyOf": [_ID, {"type": "null"}], "description": "The delivered one that it brings back."},
         "created": _TIME,
         "last_error": {"type": ["string", "null"]},
     }

@@ -13,7 +13,6 @@ import threading
 from collections.abc import Callable, Sequence
 from contextlib import suppress
 from dataclasses import replace
-from functools import partial
 
 from tifftockd import clock, journal
 from tifftockd.clock import SECOND, Micros
@@ -26,7 +25,7 @@ from tifftockd.scheduler.cleaning import Cleaning
 from tifftockd.scheduler.outage import Outage
 from tifftockd.scheduler.pace import Pace
 from tifftockd.scheduler.report import report, report_stored
-from tifftockd.settling import RetryPolicy, expire, settle
+from tifftockd.settling import Policy, settle
 from tifftockd.store import Once, Store, Want
 from tifftockd.threads import make_thread
 
@@ -90,9 +89,9 @@ class Scheduler:
         journal.event(Outcome.CANCELLED, reminder=id_, method=reminder.method)
         self._changed()
 
-    def change(self, id_: int, revise: Callable[[Reminder], Draft]) -> Reminder:
+    def change(self, id_: int, revise: Callable[[Reminder], Draft], once: Once | None = None) -> Reminder:
         """Replace what a reminder says by what `revise` makes of it. NotFound, Firing, or what `revise` raises."""
-        reminder = self._store.change(id_, revise, self._recall, self._expect)
+        reminder = self._store.change(id_, revise, self._recall, self._expect, once)
         report_stored("changed", reminder, self._config.zone)
         return reminder
 
@@ -136,7 +135,7 @@ class Scheduler:
             finished = max(now, started)  # a board that wakes in 1970 must not date what is to be kept for a month
             reason = "the daemon or the machine died during it"
             ending = Ending(reminder, Verdict.INTERRUPTED, started, finished, reason, repeatable=repeatable)
-            settlements.append(settle(ending, self._policy()))
+            settlements.append(settle(ending, self._policy(since=now)))
         if settlements:
             self._store.settle(settlements)
             for settlement in settlements:
@@ -226,7 +225,7 @@ class Scheduler:
             self._alarm_at = None
         with self._lock:
             hints, self._hints = self._hints, {}
-        policy = self._policy()
+        policy = self._policy(self._pace.since)
         settlements = [settle(ending, policy) for ending in self._endings]
         idle = wrong or not self._claiming
         try:
@@ -234,10 +233,10 @@ class Scheduler:
                 settlements,
                 [] if idle else self._wants(_earlier(self._next, hints), now),
                 now,
-                since=self._pace.since,
+                policy=policy,
                 allowance=self._pace.allowance(now),
                 # A clock that is plainly wrong makes nothing late.
-                expire=None if idle or not self._may_expire(hints, now) else partial(expire, now=now),
+                expiring=not idle and self._may_expire(hints, now),
                 hold=claims.hold,
             )
         except BaseException:
@@ -365,8 +364,8 @@ class Scheduler:
 
     # ---- small things
 
-    def _policy(self) -> RetryPolicy:
-        return RetryPolicy(self._config.retry_delay)
+    def _policy(self, since: Micros) -> Policy:
+        return Policy(self._config.retry_delay, self._config.zone, since)
 
     def _expect(self, reminder: Reminder) -> None:
         """On the writer's thread: a reminder has been stored. Wake the thread if it would sleep too long."""

@@ -38,6 +38,7 @@ class Outage:
             if settlement.outcome is None or reminder.fire_at >= self._end:
                 continue
             self._ended[settlement.outcome] += 1
+            self._ended[Outcome.MISSED] += sum(due < self._end for due in settlement.passed)
             if settlement.started is not None:
                 self._latest = max(self._latest, settlement.started - reminder.due)
 

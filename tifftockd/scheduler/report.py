@@ -33,4 +33,5 @@ def report(settlement: Settlement) -> None:
         late_ms=None if started is None else (started - reminder.due) / 1000,
         state=settlement.state or "dropped",
         why=None if well else f"/history?reminder={reminder.id}",
+        passed=len(settlement.passed) or None,
     )

@@ -18,6 +18,7 @@ from sqlalchemy.exc import SQLAlchemyError
 from tifftockd.clock import Micros
 from tifftockd.errors import StoreError
 from tifftockd.reminder import Draft, Reminder, Settlement
+from tifftockd.settling import Policy, expire, supersede
 from tifftockd.store import damage, replay, sql, steps
 from tifftockd.store.backup import backup
 from tifftockd.store.figures import Figures
@@ -171,15 +172,21 @@ class Store:
         revise: Callable[[Reminder], Draft],
         recall: Recall,
         stored: Callable[[Reminder], None] = lambda _: None,
+        once: Once | None = None,
     ) -> Reminder:
         """Replace what a reminder says by what `revise` makes of it. NotFound, Firing, or what `revise` raises.
 
         A new arming, with a key of its own and attempts from 0, if it is final or an attempt has been made.
+        `once`: as for `create`.
         """
 
         def change(tx: Transaction) -> Reminder:
+            if once is not None:
+                replay.refuse_repeat(tx, once)
             reminder = steps.stop(tx, id_, recall)
             changed = steps.rearm(tx, reminder, revise(reminder))
+            if once is not None:
+                replay.keep(tx, once, [changed])
             tx.on_commit(lambda: stored(changed))
             return changed
 
@@ -248,31 +255,36 @@ class Store:
         wants: Iterable[Want],
         now: Micros,
         *,
-        since: Micros,
+        policy: Policy,
         allowance: int,
-        expire: Callable[[Reminder], Settlement] | None,
+        expiring: bool,
         hold: Callable[[list[Reminder]], Callable[[], None]],
     ) -> Turn:
         """One pass, in one transaction: settle what has ended, end what is too late, claim what is due.
 
-        `since`, `allowance`: of what was due before that instant, so many are claimed at the most, oldest first.
-        `expire` judges a pending reminder whose last instant has passed; None: none is looked for. `hold` is told
-        of the claims before any later request can meet them, and returns how to forget them.
+        `allowance`: of what was due before `policy.since`, so many are claimed at the most, oldest first.
+        `expiring`: whether to look for what is too late. An occurrence that another takes the place of is claimed in
+        vain, and comes back as if it had expired. `hold` is told of the claims before any later request can meet
+        them, and returns how to forget them.
         """
 
         def turn(tx: Transaction) -> Turn:
             self._settle(tx, settlements)
             expired = []
-            if expire is not None:
+            if expiring:
                 late = tx.execute(sql.EXPIRED, {"now": now, "limit": PIECE}).scalars().all()
-                expired = [expire(reminder) for reminder in steps.read(tx, late, now)]
+                expired = [expire(reminder, now, policy) for reminder in steps.read(tx, late, now)]
                 self._settle(tx, expired)
-            claimed = steps.claim(tx, wants, since, allowance, now)
+            claimed = steps.claim(tx, wants, policy.since, allowance, now)
+            superseded = {one.id: ended for one in claimed if (ended := supersede(one, now, policy)) is not None}
+            if superseded:
+                claimed = [one for one in claimed if one.id not in superseded]
+                self._settle(tx, [*superseded.values()])
             if claimed:
                 tx.on_rollback(hold(claimed))
             return Turn(
                 claimed=claimed,
-                expired=expired,
+                expired=[*expired, *superseded.values()],
                 next_by_method=steps.next_by_method(tx),
                 next_latest=tx.execute(sql.NEXT_LATEST).scalar(),
                 kept=max(steps.kept(tx)),

@@ -33,6 +33,8 @@ class Figures:
                 continue
             reminder = settlement.reminder
             self.outcomes[reminder.method, settlement.outcome] += 1
+            if settlement.passed:
+                self.outcomes[reminder.method, Outcome.MISSED] += len(settlement.passed)
             # A retry is late on purpose.
             if settlement.started is not None and settlement.attempts == 1:
                 # Not below 0, should the clock have been set back: a histogram's sum never falls.

@@ -6,11 +6,11 @@ import json
 from collections.abc import Sequence
 from typing import Any
 
-from tifftockd.reminder import Entry, Outcome, Reminder, State
+from tifftockd.reminder import CatchUp, Entry, Outcome, Overlap, Reminder, Repeat, State
 
 REMINDER = (
     "id, due, written, fire_at, message, method, recipient, options, tz, max_late, retries, state, attempts,"
-    " failures, interruptions, key, owner, created, last_error"
+    " failures, interruptions, key, owner, created, last_error, repeat, until, count, catch_up, overlap, snoozed_from"
 )
 ENTRY = (
     "id, reminder, attempt, key, method, recipient, message, options, tz, due, started, finished, outcome, error,"
@@ -37,13 +37,27 @@ def reminder(row: Sequence[Any]) -> Reminder:
     """A row of REMINDER's columns. ValueError when it cannot be read."""
     (
         id_, due, written, fire_at, message, method, to, options, tz, max_late, retries, state, attempts, failures,
-        interruptions, key, owner, created, error,
+        interruptions, key, owner, created, error, expression, until, count, catch_up, overlap, snoozed_from,
     ) = row  # fmt: skip
-    _check(written, message, method, to, options, tz, key, error)
+    _check(written, message, method, to, options, tz, key, error, expression)
+    repeat = None if expression is None else Repeat(expression, until, count, CatchUp(catch_up), Overlap(overlap))
     return Reminder(
         id_, due, written, fire_at, message, method, to, load_options(options), tz, max_late, retries, State(state),
-        attempts, failures, interruptions, key, owner, created, error,
+        attempts, failures, interruptions, key, owner, created, error, repeat, snoozed_from,
     )  # fmt: skip
+
+
+def repeat_columns(repeat: Repeat | None) -> dict[str, Any]:
+    """The columns of a Repeat by their names, all NULL without one."""
+    if repeat is None:
+        return dict.fromkeys(("repeat", "until", "count", "catch_up", "overlap"))
+    return {
+        "repeat": repeat.expression,
+        "until": repeat.until,
+        "count": repeat.count,
+        "catch_up": repeat.catch_up,
+        "overlap": repeat.overlap,
+    }
 
 
 def _check(*texts: str | None) -> None:

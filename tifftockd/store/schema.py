@@ -106,8 +106,18 @@ CREATE UNIQUE INDEX replay_key     ON replay (caller, route, key);
 CREATE INDEX        replay_created ON replay (created);
 """
 
+# Repeating reminders (reminder.Repeat), and what was brought back from history.
+_V3 = """
+ALTER TABLE reminder ADD COLUMN repeat TEXT;
+ALTER TABLE reminder ADD COLUMN until INTEGER;
+ALTER TABLE reminder ADD COLUMN count INTEGER;
+ALTER TABLE reminder ADD COLUMN catch_up TEXT;
+ALTER TABLE reminder ADD COLUMN overlap TEXT;
+ALTER TABLE reminder ADD COLUMN snoozed_from INTEGER;
+"""
+
 # The n-th brings a database of version n to version n + 1.
-MIGRATIONS = [_V1, _V2]
+MIGRATIONS = [_V1, _V2, _V3]
 VERSION = len(MIGRATIONS)
 
 

@@ -12,14 +12,22 @@ from tifftockd.store import rows
 
 INSERT = text(
     "INSERT INTO reminder (due, written, fire_at, message, method, recipient, options, tz, max_late, retries, state,"
-    " key, owner, created, latest) VALUES (:due, :written, :due, :message, :method, :recipient, :options, :tz,"
-    " :max_late, :retries, 'pending', :key, :owner, :created, :latest)"
+    " key, owner, created, latest, repeat, until, count, catch_up, overlap, snoozed_from)"
+    " VALUES (:due, :written, :due, :message, :method, :recipient, :options, :tz, :max_late, :retries, 'pending',"
+    " :key, :owner, :created, :latest, :repeat, :until, :count, :catch_up, :overlap, :snoozed_from)"
 )
 REARM = text(
     "UPDATE reminder SET due = :due, written = :written, fire_at = :due, message = :message, method = :method,"
     " recipient = :recipient, options = :options, tz = :tz, max_late = :max_late, retries = :retries, latest = :latest,"
-    " key = :key, state = 'pending', attempts = 0, failures = 0, interruptions = 0, last_error = NULL, claimed = NULL,"
+    " key = :key, repeat = :repeat, until = :until, count = :count, catch_up = :catch_up, overlap = :overlap,"
+    " state = 'pending', attempts = 0, failures = 0, interruptions = 0, last_error = NULL, claimed = NULL,"
     " repeatable = NULL, ended = NULL WHERE id = :id"
+)
+# The next occurrence of a repeating reminder: a new arming.
+NEXT = text(
+    "UPDATE reminder SET due = :due, fire_at = :due, latest = :due + max_late, count = :count, key = :key,"
+    " state = 'pending', attempts = 0, failures = 0, interruptions = 0, last_error = NULL, claimed = NULL,"
+    " repeatable = NULL, ended = NULL WHERE id = :id AND state = :was"
 )
 # Many at once: their ids are given, as executemany tells none.
 INSERT_AS = text(str(INSERT).replace("(due,", "(id, due,").replace("(:due,", "(:id, :due,"))

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import secrets
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import replace
 from typing import Any, Protocol
 
@@ -12,7 +12,7 @@ from sqlalchemy.exc import SQLAlchemyError
 
 from tifftockd.clock import Micros
 from tifftockd.errors import Firing, NotFound
-from tifftockd.reminder import FINAL, Draft, Entry, Outcome, Reminder, Settlement, State
+from tifftockd.reminder import FINAL, Draft, Entry, Occurrence, Outcome, Reminder, Settlement, State
 from tifftockd.store import rows, sql
 from tifftockd.store.queries import Want
 from tifftockd.store.writer import Transaction
@@ -47,8 +47,14 @@ def arm(draft: Draft) -> dict[str, Any]:
         "max_late": draft.max_late,
         "retries": draft.retries,
         "latest": draft.due + draft.max_late,
-        "key": secrets.token_hex(16),
+        "key": _new_key(),
+        **rows.repeat_columns(draft.repeat),
+        "snoozed_from": draft.snoozed_from,
     }
+
+
+def _new_key() -> str:
+    return secrets.token_hex(16)
 
 
 def insert(tx: Transaction, draft: Draft, owner: int | None, now: Micros) -> Reminder:
@@ -88,6 +94,8 @@ def _new(id_: int, draft: Draft, key: str, owner: int | None, now: Micros) -> Re
         owner=owner,
         created=now,
         last_error=None,
+        repeat=draft.repeat,
+        snoozed_from=draft.snoozed_from,
     )
 
 
@@ -197,12 +205,36 @@ def _due(
 
 def settle(tx: Transaction, settlements: Sequence[Settlement]) -> None:
     """Write the history of what has ended, and drop its reminders or move them on."""
-    entries = [_entry(settlement) for settlement in settlements if settlement.outcome is not None]
+    entries = [entry for settlement in settlements for entry in _entries(settlement)]
     dropped = [{"id": settlement.reminder.id} for settlement in settlements if settlement.state is None]
-    kept = [_moved(settlement) for settlement in settlements if settlement.state is not None]
-    for statement, parameters in ((sql.INSERT_HISTORY, entries), (sql.DELETE, dropped), (sql.UPDATE, kept)):
+    kept = [_moved(one) for one in settlements if one.state is not None and one.next is None]
+    armed = [_armed(one.reminder, one.next) for one in settlements if one.next is not None]
+    for statement, parameters in (
+        (sql.INSERT_HISTORY, entries),
+        (sql.DELETE, dropped),
+        (sql.UPDATE, kept),
+        (sql.NEXT, armed),
+    ):
         if parameters:
             tx.execute(statement, parameters)
+
+
+def _entries(settlement: Settlement) -> Iterator[dict[str, Any]]:
+    """A line for what has ended, and one for each occurrence that was passed over."""
+    if settlement.outcome is None:
+        return
+    entry = _entry(settlement)
+    yield entry
+    for due in settlement.passed:
+        yield entry | {
+            "attempt": 0,
+            "key": _new_key(),
+            "due": due,
+            "started": None,
+            "outcome": Outcome.MISSED,
+            "error": settlement.passed_why,
+            "output": None,
+        }
 
 
 def _entry(settlement: Settlement) -> dict[str, Any]:
@@ -222,6 +254,16 @@ def _entry(settlement: Settlement) -> dict[str, Any]:
         "outcome": settlement.outcome,
         "error": settlement.error,
         "output": settlement.output,
+    }
+
+
+def _armed(reminder: Reminder, coming: Occurrence) -> dict[str, Any]:
+    return {
+        "id": reminder.id,
+        "was": reminder.state,
+        "due": coming.due,
+        "count": coming.count,
+        "key": _new_key(),
     }
 
 

@@ -90,7 +90,7 @@ def _read(text: str, tz: tzinfo, now: datetime) -> datetime:
     if match := _ISO.fullmatch(text):
         day, hour, minute, second, decimals, offset = match.groups()
         wall = datetime.combine(date.fromisoformat(day), _time(hour, minute, second, decimals))
-        return wall.replace(tzinfo=UTC) - _offset(offset) if offset else _from_local(wall, tz)
+        return wall.replace(tzinfo=UTC) - _offset(offset) if offset else from_local(wall, tz)
     if match := _PEOPLE.fullmatch(text):
         day, hour, minute, second = match.groups()
         return _next(day and day.lower(), _time(hour, minute, second, None), tz, now)
@@ -142,27 +142,38 @@ def _next(day: str | None, clock: time, tz: tzinfo, now: datetime) -> datetime:
         raise ValueError(f"there is no day {shown(day)}, use today, tomorrow, a weekday or YYYY-MM-DD")
     else:
         first, again = date.fromisoformat(day), None
-    instant = _from_local(datetime.combine(first, clock), tz)
+    instant = from_local(datetime.combine(first, clock), tz)
     if again is not None and instant <= now:
-        return _from_local(datetime.combine(first + again, clock), tz)
+        return from_local(datetime.combine(first + again, clock), tz)
     return instant
 
 
-def _from_local(wall: datetime, tz: tzinfo) -> datetime:
-    """The first instant at which the clocks of `tz` show `wall`, or else the first at which they are past it."""
+def from_local(wall: datetime, tz: tzinfo) -> datetime:
+    """The first instant at which the clocks of `tz` show `wall`, or else the first at which they are past it.
+
+    `wall` is naive, what comes back aware, in UTC. OverflowError outside the years 1 to 9999.
+    """
     instant = wall.replace(tzinfo=tz).astimezone(UTC)  # with fold=0, the first of two (PEP 495)
     if instant.astimezone(tz).replace(tzinfo=None) == wall:
         return instant
     # Skipped. Read with the offset from after the change it lies before it, with the one from before it lies after
-    # it: the change, which is at a whole second, is in between.
-    before = wall.replace(tzinfo=tz, fold=1).astimezone(UTC).replace(microsecond=0)
-    after = instant.replace(microsecond=0)
+    # it: the change is in between.
+    return offset_change(wall.replace(tzinfo=tz, fold=1).astimezone(UTC), instant, tz)
+
+
+def offset_change(before: datetime, after: datetime, tz: tzinfo) -> datetime:
+    """The first whole second with another offset of `tz` than at `before`; there is one change until `after`.
+
+    All three are aware, in UTC. Changes are at whole seconds.
+    """
+    before, after = before.replace(microsecond=0), after.replace(microsecond=0)
+    old = before.astimezone(tz).utcoffset()
     while after - before > timedelta(seconds=1):
         middle = before + (after - before) // timedelta(seconds=2) * timedelta(seconds=1)
-        if middle.astimezone(tz).replace(tzinfo=None) > wall:
-            after = middle
-        else:
+        if middle.astimezone(tz).utcoffset() == old:
             before = middle
+        else:
+            after = middle
     return after
 
 

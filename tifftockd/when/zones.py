@@ -56,6 +56,16 @@ def find_zone(name: str) -> tzinfo:
     raise InvalidTime(f"there is no time zone {shown(name)}: {_how()}", field="tz")
 
 
+def zone_or(name: str | None, default: tzinfo) -> tzinfo:
+    """The zone of this name; `default` without one, and where it is no longer known."""
+    if name is None:
+        return default
+    try:
+        return find_zone(name)
+    except InvalidTime:
+        return default
+
+
 @cache
 def zone_names() -> tuple[str, ...]:
     """The names that find_zone knows on this machine, in order."""

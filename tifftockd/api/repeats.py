@@ -1,0 +1,108 @@
+"""What is asked of a reminder's time: when it comes back, and to be left alone for a while."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from dataclasses import replace
+from itertools import islice
+from typing import Any
+
+from tifftockd.api.access import member
+from tifftockd.api.drafts import draft_again, snoozed_draft
+from tifftockd.api.fields import FIELDS
+from tifftockd.api.once import KEY, read_once, replayed
+from tifftockd.api.present import show_instant, show_reminder
+from tifftockd.api.query import number, read_number
+from tifftockd.api.route import Answer, Api, Request, route
+from tifftockd.api.strict import to_json
+from tifftockd.clock import Micros
+from tifftockd.errors import InvalidInput, NotFound, Replayed
+from tifftockd.reminder import Draft, Entry, Outcome, Reminder
+from tifftockd.settling import following
+from tifftockd.store import HistoryQuery
+from tifftockd.when import zone_or
+
+_USUAL = 10
+N = number("n", 1, 1000, f"So many at the most; without it {_USUAL}.")
+
+
+@route("GET /reminder/<id>/occurrences", access=member, query=(N,), gives={200: "Occurrences"}, errors=(404,))
+def list_occurrences(api: Api, request: Request, id_: int) -> Answer:
+    """Give an array of the instants at which it is due, the present one first."""
+    reminder = api.store.get(id_)
+    zone = zone_or(reminder.tz, request.config.zone)
+    most = read_number(request.query, N) or _USUAL
+    rest = islice(following(reminder, zone, reminder.due), most - 1)
+    return Answer.of([show_instant(due, zone) for due in (reminder.due, *(one.due for one in rest))])
+
+
+@route(
+    "POST /reminder/<id>/snooze",
+    access=member,
+    headers=(KEY,),
+    takes="Snooze",
+    gives={200: "Reminder", 201: "Reminder"},
+    says=("Location", "Idempotent-Replayed"),
+    errors=(404, 409),
+)
+def snooze_reminder(api: Api, request: Request, id_: int) -> Answer:
+    """Take a span, and make it due so long from now; one that was delivered comes back as a new one."""
+    body = request.body()
+
+    def answer(made: list[Reminder]) -> bytes:
+        return to_json(show_reminder(made[0], request.config, api.registry.why_not))
+
+    once = read_once(request, f"POST /reminder/{id_}/snooze", body, answer)
+    try:
+        if once is not None:
+            api.store.refuse_repeat(once)
+        span = _read_span(body)
+        try:
+            moved = api.scheduler.change(id_, lambda reminder: snoozed_draft(reminder, span, request.now), once)
+            return Answer(answer([moved]))
+        except NotFound:
+            draft = _draft_again(api, request, id_, span)
+        made = api.scheduler.create(draft, request.peer.uid, once)
+    except Replayed as before:
+        return _again(before.answer, id_)
+    return Answer(answer([made]), {"Location": f"/reminder/{made.id}"}, 201)
+
+
+def _again(answer: bytes, id_: int) -> Answer:
+    """The answer that was given before: of a new one, if it is about another."""
+    made = json.loads(answer)["id"]
+    if made == id_:
+        return replayed(answer)
+    return replace(replayed(answer, lambda shown: f"/reminder/{shown['id']}"), status=201)
+
+
+def _read_span(body: Mapping[str, Any]) -> Micros:
+    for name in body:
+        if name != "in":
+            raise InvalidInput(
+                f"there is no field {name[:64]!r} here; known: in", field=name[:64], kind="unknown_field"
+            )
+    if "in" not in body:
+        raise InvalidInput("'in' is missing: send a span like 10m", field="in", kind="missing")
+    span: Micros = FIELDS["in"]("in", body["in"])
+    return span
+
+
+def _draft_again(api: Api, request: Request, id_: int, span: Micros) -> Draft:
+    draft = draft_again(_last(api, id_), span, request.config, request.now)
+    api.registry.find(draft.method).check(draft.to, draft.options, draft.message)
+    return draft
+
+
+def _last(api: Api, id_: int) -> Entry:
+    """How a reminder ended that was delivered; NotFound for any other."""
+    entries = api.store.history(HistoryQuery(reminder=id_)).entries
+    if not entries:
+        raise NotFound(f"reminder {id_} not found")
+    if entries[0].outcome is not Outcome.DELIVERED:
+        raise NotFound(f"reminder {id_} is gone, and was not delivered but {entries[0].outcome}: create a new one")
+    return entries[0]
+
+
+ROUTES = (list_occurrences, snooze_reminder)
