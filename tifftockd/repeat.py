@@ -2,7 +2,7 @@
 
 An expression lists wall-clock times. One that a change of offset skips is moved to the first moment after the change
 (those that fall on one moment are one occurrence), one that occurs twice is meant the first time: as in `when`.
-OnCalendar expressions end with the year 2199, as systemd's do; cron lines with the year 9999.
+All of them end with the year 2199, as systemd's do.
 """
 
 from __future__ import annotations
@@ -23,6 +23,8 @@ from tifftockd.when import find_zone, from_local, offset_change
 from tifftockd.when.echo import shown
 
 _SOME_DAY = clock.EPOCH.replace(tzinfo=None)
+
+_LAST_YEAR = 2199
 
 # In characters; all that means something is shorter.
 _LONGEST = 256
@@ -56,7 +58,7 @@ _TIME = rf"(?P<hour>{_LIST}):(?P<minute>{_LIST})(?::(?P<second>{_LIST}))?"
 _ON_CALENDAR = re.compile(rf"(?=.)(?:{_DAYS}(?:,{_DAYS})*,?(?: |$))?(?:{_DATE}(?: |$))?(?:{_TIME})?")
 _OPEN_STEP = re.compile(r"(?<![0-9.])([0-9]+)/([0-9]+)")
 _STEPPED_RANGE = re.compile(r"([0-9]+)\.\.([0-9]+)/([0-9]+)")
-_LARGEST = {"year": 2199, "month": 12, "day": 31, "hour": 23, "minute": 59, "second": 59}
+_LARGEST = {"year": _LAST_YEAR, "month": 12, "day": 31, "hour": 23, "minute": 59, "second": 59}
 _DECIMALS = re.compile(r"[0-9:,/]\.[0-9]")
 
 # What the libraries call a field, and what is right for it.
@@ -84,10 +86,10 @@ def read_repeat(text: str) -> tuple[str, str | None]:
     zone = _zone(text, name)
     try:
         _parsed(expression)
-    except ValueError as error:
-        raise _refusal(text, str(error)) from None
     except _NeverError:
         raise _never(text) from None
+    except ValueError as error:
+        raise _refusal(text, str(error)) from None
     # Where no zone is named it is read in one that is less than a day from UTC.
     start = clock.now() - (0 if name else 86_400 * SECOND)
     if next(occurrences(expression, zone, start), None) is None:
@@ -101,19 +103,16 @@ def occurrences(expression: str, zone: tzinfo, after: Micros) -> Iterator[Micros
     `expression` as read_repeat gave it. Instants are in microseconds since the epoch.
     """
     last = after
-    try:
-        walls = _walls(expression, _latest_shown(after, zone))
-        while (wall := next(walls, None)) is not None:
-            moment = from_local(wall, zone)
-            instant = clock.micros(moment)
-            if instant > last:
-                yield instant
-                last = instant
-            local = moment.astimezone(zone).replace(tzinfo=None)
-            if local > wall:  # skipped, as is all until `local`: an hour, or a day, of seconds perhaps
-                walls = _walls(expression, local)
-    except OverflowError:  # after the year 9999
-        return
+    walls = _walls(expression, _latest_shown(after, zone))
+    while (wall := next(walls, None)) is not None and wall.year <= _LAST_YEAR:
+        moment = from_local(wall, zone)
+        instant = clock.micros(moment)
+        if instant > last:
+            yield instant
+            last = instant
+        local = moment.astimezone(zone).replace(tzinfo=None)
+        if local > wall:  # skipped, as is all until `local`: an hour, or a day, of seconds perhaps
+            walls = _walls(expression, local)
 
 
 def latest(expression: str, zone: tzinfo, after: Micros, now: Micros) -> Micros | None:
@@ -136,7 +135,7 @@ def latest(expression: str, zone: tzinfo, after: Micros, now: Micros) -> Micros 
     return found
 
 
-class _NeverError(Exception):
+class _NeverError(ValueError):
     """There is no such date."""
 
 
@@ -194,7 +193,7 @@ def _latest_shown(instant: Micros, zone: tzinfo) -> datetime:
 # Reading costs as much as some ten steps of the walk.
 @lru_cache(maxsize=256)
 def _parsed(expression: str) -> BaseIterator | CronSim:
-    """What walks through an expression's wall-clock times. ValueError says what is wrong; _NeverError."""
+    """What walks through an expression's wall-clock times. ValueError says what is wrong with it."""
     if not expression.isascii():
         raise ValueError(f"it has characters beyond ASCII; {_HOW}")
     words = expression.split()

@@ -250,10 +250,11 @@ def _attempts(known, found):
     made = {}
     for effect in known.effects:
         made.setdefault(effect["key"], []).append(effect)
-        arming = known.keys.get(effect["key"])
-        if arming is not None and effect["at"] * 1_000_000 < _micros(arming["when"]) - 1:
+        arming, promise = known.keys.get(effect["key"]), known.promises.get(effect["id"])
+        # A change to an earlier time may have been carried out without an answer.
+        moved = promise is not None and "in" in promise.maybe
+        if arming is not None and not moved and effect["at"] * 1_000_000 < _micros(arming["when"]) - 1:
             yield Violation(EARLY, f"reminder {effect['id']} had its effect at {effect['at']}, before {arming['when']}")
-        promise = known.promises.get(effect["id"])
         if promise is not None and promise.cancelled is not None and effect["at"] > promise.cancelled:
             yield Violation(DELETED, f"reminder {effect['id']} had an effect after it was deleted")
     for key, effects in made.items():

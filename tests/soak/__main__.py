@@ -10,7 +10,7 @@ from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[2]))
 
-from tests.soak import contract, crash_points, disk_errors, kills, long_life, power_loss, recovery
+from tests.soak import contract, crash_points, disk_errors, kills, long_life, power_loss, recovery, repeat
 
 QUESTIONS = {
     "crash-points": crash_points,
@@ -20,6 +20,7 @@ QUESTIONS = {
     "recovery": recovery,
     "long-life": long_life,
     "contract": contract,
+    "repeat": repeat,
 }
 
 

@@ -11,7 +11,7 @@ ROOT = Path(__file__).parents[2]
 PACKAGING = ROOT / "packaging"
 
 # Requirements that the package brings along where a release lacks them: packaging/vendor.
-VENDORED = {"dataset", "sqlalchemy"}
+VENDORED = {"dataset", "sqlalchemy", "oncalendar", "cronsim"}
 
 
 def bounds(section="options", name="install_requires"):
