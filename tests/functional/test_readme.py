@@ -390,7 +390,7 @@ def test_make_run_starts_the_daemon():
 def test_developing():
     [block] = blocks("Developing", "sh")
     commands = [line.split("#")[0].split() for line in block.text.splitlines()]
-    assert [command[0] for command in commands] == ["make"] * 4
+    assert {command[0] for command in commands} == {"make"}
     known = make("help")
     for _, target in commands:
         assert f"make {target} " in known

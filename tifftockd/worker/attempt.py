@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import _signal  # type: ignore[import-not-found]  # signal without the enums around each value
 import builtins
 import gc
 import io
 import json
 import locale
 import math
+import operator
 import os
 import resource
 import signal
@@ -40,6 +42,12 @@ _SHARED = (builtins, json, os, socket, time)
 _LIMITS = tuple(getattr(resource, name) for name in dir(resource) if name.startswith("RLIMIT_"))
 
 
+# Of a module and a class of them: its names, and what takes from them what can be called.
+_CALLABLES = [
+    (names, operator.itemgetter(*(name for name, value in names.items() if callable(value))))
+    for names in (*map(vars, _SHARED), vars(socket.socket))
+]
+
 # What a call gives that has not begun to run.
 _UNBEGUN = (types.CoroutineType, types.GeneratorType, types.AsyncGeneratorType)
 
@@ -70,7 +78,7 @@ def run_worker(cls: type[RemindProcess], limits: Limits, socket_fd: int, output_
                 with suppress(BaseException):  # the handler may have closed it, or put anything there
                     printed.flush()  # type: ignore[union-attr]
             # What one attempt has changed, the next must not find.
-            spoiled = _bury_children() or _surroundings() != clean
+            spoiled = _bury_children() or _is_spoiled(clean)
             answer |= {"job": job["job"], "last": answer.get("last", False) or spoiled or count >= limits.renew}
             stream.sendall(json.dumps(answer).encode() + b"\n")
             if answer["last"]:
@@ -101,34 +109,47 @@ def _printing_to(descriptor: int) -> io.TextIOWrapper:
     return io.TextIOWrapper(raw, "utf-8", "backslashreplace", line_buffering=True)
 
 
-def _surroundings() -> object:
-    """What a handler can change for those after it, but for its own module."""
+def _surroundings() -> tuple[list[Any], list[Any]] | None:
+    """What a handler can change for those after it, but for its own module: values, and objects. None: cannot be had.
+
+    After each attempt it is looked at, so what Python wraps is asked for without its wrapping: a third of the time.
+    """
     try:
         umask = os.umask(0o077)
         os.umask(umask)
-        return (
+        values = [
             umask,
             os.getcwd(),
             os.getpriority(os.PRIO_PROCESS, 0),
             [(status.st_dev, status.st_ino) for status in map(os.fstat, (0, 1, 2))],
             len(os.listdir("/proc/self/fd")),
-            [(id(stream), stream.closed) for stream in (sys.__stdout__, sys.__stderr__) if stream is not None],
-            [id(stream) for stream in (sys.stdout, sys.stderr)],
-            dict(os.environ),
-            list(sys.path),
+            [stream.closed for stream in (sys.__stdout__, sys.__stderr__) if stream is not None],
+            os.environ._data.copy(),  # type: ignore[attr-defined]  # noqa: SLF001 os.environ decodes all of it
+            sys.path.copy(),
             threading.active_count(),
             kin.adopts_orphans(),
             socket.getdefaulttimeout(),
             locale.setlocale(locale.LC_ALL),
-            signal.pthread_sigmask(signal.SIG_BLOCK, ()),
+            _signal.pthread_sigmask(signal.SIG_BLOCK, ()),
             [signal.getitimer(timer) for timer in (signal.ITIMER_REAL, signal.ITIMER_VIRTUAL, signal.ITIMER_PROF)],
-            [id(signal.getsignal(number)) for number in _SIGNALS],
             [resource.getrlimit(limit) for limit in _LIMITS],
-            [sys.modules.get(module.__name__) is module for module in _SHARED],
-            [list(map(id, names.values())) for names in (*map(vars, _SHARED), vars(socket.socket))],
-        )
+        ]
+        objects = [sys.__stdout__, sys.__stderr__, sys.stdout, sys.stderr, *map(_signal.getsignal, _SIGNALS)]
+        objects += [sys.modules.get(module.__name__) for module in _SHARED]
+        for names, select in _CALLABLES:
+            values.append(len(names))
+            objects += select(names)
     except BaseException:  # a handler may have put anything there
-        return object()  # like nothing before
+        return None
+    return values, objects
+
+
+def _is_spoiled(clean: tuple[list[Any], list[Any]] | None) -> bool:
+    """Whether the surroundings are not what they were; objects are the same or others, whatever they say of it."""
+    now = _surroundings()
+    if now is None or clean is None:
+        return True
+    return now[0] != clean[0] or len(now[1]) != len(clean[1]) or not all(map(operator.is_, now[1], clean[1]))
 
 
 def _attempt(cls: type[RemindProcess], job: dict[str, Any]) -> dict[str, Any]:
