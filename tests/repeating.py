@@ -19,6 +19,7 @@ from datetime import UTC, date, datetime, timedelta
 from itertools import islice, takewhile
 from zoneinfo import ZoneInfo
 
+from tifftockd import clock
 from tifftockd.clock import micros, moment
 from tifftockd.errors import InvalidInput
 from tifftockd.repeat import occurrences, read_repeat
@@ -324,7 +325,9 @@ def wrong_at(change: Change) -> tuple[list[str], int]:
 
 # ---- what systemd takes them for
 
-_STAMP = re.compile(r"[A-Z][a-z]{2} (\d{4}-\d\d-\d\d \d\d:\d\d:\d\d) UTC")
+# In a zone that is always at UTC there is one line for each, with that zone's name; else there is a second one.
+_STAMP = re.compile(r"[A-Z][a-z]{2} (\d{4}-\d\d-\d\d \d\d:\d\d:\d\d)")
+_STAMP_IN_UTC = re.compile(r"\(in UTC\): [A-Z][a-z]{2} (\d{4}-\d\d-\d\d \d\d:\d\d:\d\d) UTC")
 _TROUBLE = re.compile(r"^Failed to (parse|determine) .*? '(.*)': ", re.MULTILINE)
 
 # Runs a command in an environment with these variables.
@@ -350,7 +353,9 @@ def by_systemd(run: Run, texts: list[str], zone: str, after: datetime, n: int) -
         if troubles and troubles[0][1] == text:
             meant[text] = troubles.pop(0)[0]
         else:
-            meant[text] = [datetime.fromisoformat(at).replace(tzinfo=UTC) for at in _STAMP.findall(blocks.pop(0))]
+            block = blocks.pop(0)
+            stamp = _STAMP_IN_UTC if "(in UTC)" in block else _STAMP
+            meant[text] = [datetime.fromisoformat(at).replace(tzinfo=UTC) for at in stamp.findall(block)]
     assert not troubles
     assert not blocks
     return meant
@@ -387,7 +392,7 @@ def _explanation(at: datetime, tz: ZoneInfo, after: datetime, *, only_here: bool
 
 
 def _explain(
-    theirs: list[datetime] | str, ours: list[datetime], n: int, tz: ZoneInfo, after: datetime
+    theirs: list[datetime] | str, ours: list[datetime], n: int, tz: ZoneInfo, after: datetime, since: datetime
 ) -> tuple[Counter[str], list[str]]:
     """What explains the differences, and those that nothing explains, as far as both were asked for."""
     if isinstance(theirs, str):
@@ -400,7 +405,7 @@ def _explain(
         why = _explanation(at, tz, after, only_here=only_here)
         if why:
             explained[why] += 1
-        elif at <= end:
+        elif since < at <= end:
             unexplained.append(f"{at} {'only here' if only_here else 'only there'}")
     return explained, unexplained
 
@@ -415,6 +420,15 @@ def _refusal(text: str, *, here: bool) -> str | None:
     if re.search(r":[^: ]*:[^ ]*\b0*([0-9]+)\.\.0*\1\b(?!/)", text):
         return "systemd refuses a range of one second"
     return None
+
+
+def _by_this(text: str, tz: ZoneInfo, after: datetime, n: int) -> tuple[list[datetime] | None, datetime]:
+    """The next n instants, None if it is refused; and since when that is said: what never fires does so from now on."""
+    try:
+        expression, _ = read_repeat(text)
+    except InvalidInput as error:
+        return (None if error.kind == "invalid" else []), max(after, moment(clock.now()))
+    return [moment(at) for at in islice(occurrences(expression, tz, micros(after)), n)], after
 
 
 def compare(run: Run, seed: int, zone: str, many: int = 30) -> tuple[Counter[str], list[str]]:
@@ -436,11 +450,7 @@ def compare(run: Run, seed: int, zone: str, many: int = 30) -> tuple[Counter[str
     unexplained = []
     again = {}
     for text, theirs in meant.items():
-        try:
-            expression, _ = read_repeat(text)
-            ours = [moment(at) for at in islice(occurrences(expression, tz, micros(after)), n)]
-        except InvalidInput as error:
-            ours = None if error.kind == "invalid" else []
+        ours, since = _by_this(text, tz, after, n)
         if (ours is None) != (theirs == "parse"):
             why = _refusal(text, here=ours is None)
             seen[why or "one refuses"] += 1
@@ -450,15 +460,15 @@ def compare(run: Run, seed: int, zone: str, many: int = 30) -> tuple[Counter[str
         elif text in closed:
             seen["expressions"] += 1
             seen["instants"] += len(ours)
-            explained, bad = _explain(theirs, ours, n, tz, after)
+            explained, bad = _explain(theirs, ours, n, tz, after, since)
             if bad:
-                again[text] = ours
+                again[text] = ours, since
             else:
                 seen += explained
     if again:
         ended = by_systemd(run, list(dict.fromkeys(closed[text] for text in again)), zone, after, n)
-        for text, ours in again.items():
-            explained, bad = _explain(ended[closed[text]], ours, n, tz, after)
+        for text, (ours, since) in again.items():
+            explained, bad = _explain(ended[closed[text]], ours, n, tz, after, since)
             if bad == ["determine"] or (bad == ["parse"] and _refusal(closed[text], here=False)):
                 seen["no answer by systemd"] += 1
                 continue

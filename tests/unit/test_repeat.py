@@ -21,7 +21,7 @@ DAY = 86_400 * SECOND
 YEAR = 365 * DAY
 SATURDAY = micros(datetime(2026, 11, 28, 12, tzinfo=UTC))  # 13:00 in Berlin
 
-unhurried = settings(deadline=None)  # a busy machine is no failure
+unhurried = settings(deadline=None, max_examples=50)  # a busy machine is no failure
 
 
 @pytest.fixture(autouse=True, scope="module")
