@@ -115,26 +115,6 @@ def occurrences(expression: str, zone: tzinfo, after: Micros) -> Iterator[Micros
             walls = _walls(expression, local)
 
 
-def latest(expression: str, zone: tzinfo, after: Micros, now: Micros) -> Micros | None:
-    """The last occurrence later than `after` and not later than `now`; None if there is none.
-
-    It halves the span instead of walking through it: at most some fifty steps for a second's rhythm and a year.
-    """
-
-    def first(start: Micros) -> Micros:
-        return next(occurrences(expression, zone, start), now + 1)
-
-    found, following, end = None, first(after), now
-    while following <= now:
-        found = following
-        middle = (found + end) // 2
-        following = first(middle)
-        if following > now:
-            end = middle
-            following = first(found)
-    return found
-
-
 class _NeverError(ValueError):
     """There is no such date."""
 

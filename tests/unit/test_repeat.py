@@ -14,7 +14,7 @@ from tests.repeating import Maker, changes, wrong_at
 from tifftockd import clock
 from tifftockd.clock import SECOND, micros, moment
 from tifftockd.errors import InvalidInput
-from tifftockd.repeat import latest, occurrences, read_repeat
+from tifftockd.repeat import occurrences, read_repeat
 
 BERLIN = ZoneInfo("Europe/Berlin")
 DAY = 86_400 * SECOND
@@ -219,7 +219,6 @@ def test_any_text_is_read_or_refused_and_nothing_takes_long(text):
         assert error.kind in {"invalid", "never"}
     else:
         assert list(islice(occurrences(expression, BERLIN, SATURDAY), 3))
-        latest(expression, BERLIN, SATURDAY - YEAR, SATURDAY)
     assert time.process_time() - begun < 1
 
 
@@ -291,37 +290,3 @@ def test_offsets_with_seconds_are_kept_to_the_second():
         datetime(1972, 1, 6, 1, 28, 30, tzinfo=UTC),
         datetime(1972, 1, 7, 0, 44, 30, tzinfo=UTC),
     ]
-
-
-# ---- the latest of many
-
-
-@unhurried
-@given(
-    st.sampled_from(
-        ["*:*:*", "*:0/20", "daily", "Mon..Fri 08:55", "2:30", "*-*~1", "2027-03-28 02:00", "0 2 13 * 5", "Mon *-02-29"]
-    ),
-    st.sampled_from(["UTC", "Europe/Berlin", "Australia/Lord_Howe", "Antarctica/Troll"]),
-    st.integers(0, 2 * YEAR // SECOND),
-    st.one_of(st.integers(0, 200), st.integers(0, 5_000_000)),
-)
-@example("*:0/20", "Europe/Berlin", 330 * 86_400, 0)
-def test_the_latest_is_the_last_of_all_of_them(expression, zone, start, length):
-    after = SATURDAY + start * SECOND
-    now = after + length * SECOND
-    tz = ZoneInfo(zone)
-    if expression == "*:*:*":
-        now = min(now, after + 200 * SECOND)
-    last = None
-    for instant in occurrences(expression, tz, after):
-        if instant > now:
-            break
-        last = instant
-    assert latest(expression, tz, after, now) == last
-
-
-def test_the_latest_of_thirty_million_takes_milliseconds():
-    begun = time.process_time()
-    assert latest("*:*:*", BERLIN, SATURDAY - YEAR, SATURDAY + 1) == SATURDAY
-    assert latest("* * * * * *", BERLIN, SATURDAY - YEAR, SATURDAY - 1) == SATURDAY - SECOND
-    assert time.process_time() - begun < 0.1
