@@ -107,7 +107,7 @@ def occurrences(expression: str, zone: tzinfo, after: Micros) -> Iterator[Micros
     while (wall := next(walls, None)) is not None and wall.year <= _LAST_YEAR:
         moment = from_local(wall, zone)
         instant = clock.micros(moment)
-        if instant > last:
+        if instant > last:  # whatever a zone does: an occurrence that is not later would be fired for ever
             yield instant
             last = instant
         local = moment.astimezone(zone).replace(tzinfo=None)
@@ -156,7 +156,7 @@ def _is_cron(words: list[str]) -> bool:
 def _walls(expression: str, after: datetime) -> Iterator[datetime]:
     """The wall-clock times later than `after`, ascending, all of them naive."""
     walk = copy(_parsed(expression))
-    walk.dt = after.replace(microsecond=0, fold=0)
+    walk.dt = after.replace(microsecond=0)
     return walk
 
 
