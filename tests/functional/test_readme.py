@@ -27,6 +27,8 @@ from tifftockd.api.app import ROUTES
 from tifftockd.api.fields import FIELDS
 from tifftockd.api.form import TYPE as FORM
 from tifftockd.config import SETTINGS
+from tifftockd.ctl import errors
+from tifftockd.ctl.parser import make_parser
 from tifftockd.handlers import email, notify, sms
 from tifftockd.handlers.builtin import builtin_specs
 from tifftockd.reminder import Outcome, State
@@ -112,11 +114,12 @@ class Newcomer(Daemon):
 
     def prepare(self):
         (self.folder / "run").mkdir(mode=0o700)
-        # What `make run` makes: the command is that of the Python which runs the tests.
-        command = self.folder / ".venv" / "bin" / "tifftockd"
-        command.parent.mkdir(parents=True)
-        command.write_text(f'#!/bin/sh\nexec {sys.executable} -m tifftockd "$@"\n')
-        command.chmod(0o755)
+        # What `make run` makes: the commands are those of the Python which runs the tests.
+        folder = self.folder / ".venv" / "bin"
+        folder.mkdir(parents=True)
+        for name, module in (("tifftockd", "tifftockd"), ("tifftockctl", "tifftockd.ctl")):
+            (folder / name).write_text(f'#!/bin/sh\nexec {sys.executable} -m {module} "$@"\n')
+            (folder / name).chmod(0o755)
         self.bash = subprocess.Popen(
             ["bash", "--noprofile", "--norc", "-eu"],
             stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True,
@@ -192,6 +195,7 @@ def test_every_block_of_commands_is_run_by_a_test():
     assert sections == [
         "Quick start",
         "On Debian, as a service",  # tests/system/test_readme.py
+        "At a terminal",
         "Everyday use",
         "For programs",
         "Methods",
@@ -228,6 +232,37 @@ def test_quick_start(tmp_path, runtime_dir):
         assert newcomer.stop() == 0
     finally:
         newcomer.leave()
+
+
+def test_at_a_terminal(newcomer):
+    newcomer.start()
+    [block] = blocks("At a terminal", "sh")
+    output = newcomer.paste(block)
+    time = r"[A-Z][a-z]{2} \d{4}-\d\d-\d\d \d\d:\d\d(:\d\d)? \S+"
+    lines = [
+        rf"^1  {time}  in [\dhmins ]+  log  call the dentist$",
+        r"^ID  WHEN +IN +METHOD  MESSAGE$",
+        rf"^ 2  {time}  10min +log     tea is ready$",
+        rf"^ 1  {time}  [\dhmins ]+ log     call the dentist$",
+    ]
+    # What is shown is like what comes.
+    shown = "".join(text for kind, text in FENCED.findall(SECTIONS["At a terminal"]) if kind == "text")
+    for text in (shown, output):
+        assert all(re.search(line, text, re.MULTILINE) for line in lines), text
+    assert shown.count("\n") == len(lines)
+    for said in ("its time has not come", "2  cancelled  log  tea is ready", "outcome   delivered", "tifftockd  ok"):
+        assert said in output
+
+
+def test_all_commands_and_exit_codes_of_tifftockctl_are_there():
+    [rows] = tables("At a terminal")
+    shown = {code.split()[0] for row in rows for code in codes(row[0])}
+    [commands] = [action for action in make_parser()._actions if action.dest == "command"]
+    assert shown == set(commands.choices)
+    said = SECTIONS["At a terminal"].partition("the exit codes are:")[2].partition(".")[0]
+    assert {int(number) for number in re.findall(r"\d+", said)} == {0} | {
+        value for name, value in vars(errors).items() if name.startswith("EX_")
+    }
 
 
 @needs_curl
@@ -450,6 +485,8 @@ def test_all_methods_are_there_with_what_they_accept():
 NAME = re.compile(r"[A-Z][A-Z0-9]*(?:_[A-Z0-9]+)+|TZ")
 # Other people's variables
 COMMON = {"XDG_RUNTIME_DIR", "XDG_STATE_HOME", "XDG_CONFIG_HOME"}
+# tifftockctl's: tests/unit/test_manpages.py
+OF_CTL = {"TIFFTOCK_URL", "TIFFTOCK_KEY"}
 
 
 def handlers_settings():
@@ -471,7 +508,7 @@ def test_all_settings_are_there_with_their_defaults_and_none_that_is_not():
         shown |= zip_longest(codes(names), codes(values))
     assert set(shown) == {setting.name for setting in SETTINGS} | handlers_settings() | {f"{notify.PREFIX}<NAME>"}
     everywhere = {name for code in codes(README) for name in NAME.findall(code)}
-    assert everywhere <= set(shown) | COMMON
+    assert everywhere <= set(shown) | COMMON | OF_CTL
     environ = {"XDG_RUNTIME_DIR": "/r", "XDG_STATE_HOME": "/s", "XDG_CONFIG_HOME": "/c", "HOME": "/h"}
     for setting in SETTINGS:
         default = setting.default(environ) if callable(setting.default) else setting.default

@@ -2,6 +2,7 @@
 
 import gzip
 import io
+import json
 import re
 import subprocess
 import tarfile
@@ -113,7 +114,7 @@ def test_a_removal_keeps_data_and_settings(service, deb):
     service.set(RETRIES=7)
     apt(service.machine, "remove", "tifftockd")
     assert service.systemctl("is-active", UNIT, SOCKET_UNIT, check=False).stdout.split() == ["inactive", "inactive"]
-    for gone in ("/usr/bin/tifftockd", SOCKET):
+    for gone in ("/usr/bin/tifftockd", "/usr/bin/tifftockctl", SOCKET):
         assert service.machine.run("test", "-e", gone, check=False).returncode == 1, gone
     service.machine.run("ls", DATABASE, SETTINGS)
     apt(service.machine, "install", service.machine.push(deb, "/root"))
@@ -158,12 +159,55 @@ def test_a_second_build_gives_the_same_bytes_and_lintian_has_nothing_to_say(rele
     assert first.read_bytes() == second.read_bytes()
 
 
-def test_the_page_for_authors_of_handlers_is_a_man_page(deb):
-    """All that is in it, in its order. What man(1) warns of, lintian tells."""
+def in_package(deb, path):
+    """What a file of the package holds."""
     archive = subprocess.run(["dpkg-deb", "--fsys-tarfile", deb], check=True, capture_output=True).stdout
     with tarfile.open(fileobj=io.BytesIO(archive)) as files:
-        compressed = files.extractfile("./usr/share/man/man7/tifftock-handlers.7.gz").read()
-    made = gzip.decompress(compressed).decode()
+        return files.extractfile(f".{path}").read()
+
+
+# Runs what bash does when Tab is pressed behind the words; the last one is what is to be completed.
+COMPLETE = """
+source /usr/share/bash-completion/completions/tifftockctl
+COMP_WORDS=("$@") COMP_CWORD=$(($# - 1)) COMPREPLY=()
+"$(complete -p tifftockctl | sed 's/.*-F \\([^ ]*\\).*/\\1/')"
+echo "${COMPREPLY[@]}"
+"""
+
+
+def test_tifftockctl_is_there_for_who_may_use_it(service):
+    """As a command, with its page, and with what completes its words in bash and zsh."""
+    machine = service.machine
+    said = machine.run("tifftockctl", "try", "log", "hello").stdout
+    assert re.search(r"^outcome +delivered$", said, re.MULTILINE), said
+    made = machine.run("tifftockctl", "remind", "2h", "tea", "--method", "log", "--json").stdout
+    assert service.state(json.loads(made)) == "pending"
+    refused = machine.run("setpriv", "--reuid=nobody", "--regid=nogroup", "--clear-groups", "tifftockctl", check=False)
+    advice = "join the group: sudo adduser $USER tifftock, and log in again"
+    assert (refused.returncode, refused.stdout) == (77, "")
+    assert refused.stderr == f"tifftockctl: permission denied on /run/tifftock.sock: {advice}\n"
+    service.systemctl("stop", UNIT, SOCKET_UNIT)
+    stopped = machine.run("tifftockctl", check=False)
+    assert stopped.returncode == 69
+    assert "systemctl start tifftockd" in stopped.stderr
+
+    def completed(*words):
+        return machine.run("bash", "-c", COMPLETE, "bash", *words).stdout.split()
+
+    assert completed("tifftockctl", "ex") == ["explain"]
+    assert completed("tifftockctl", "list", "--state", "m") == ["missed"]
+    assert "--skip-bad" in completed("tifftockctl", "import", "--")
+
+
+def test_the_page_and_the_completion_of_tifftockctl_are_in_the_package(deb):
+    made = gzip.decompress(in_package(deb, "/usr/share/man/man1/tifftockctl.1.gz")).decode()
+    assert ".Dt TIFFTOCKCTL 1\n" in made
+    assert in_package(deb, "/usr/share/zsh/vendor-completions/_tifftockctl").startswith(b"#compdef tifftockctl\n")
+
+
+def test_the_page_for_authors_of_handlers_is_a_man_page(deb):
+    """All that is in it, in its order. What man(1) warns of, lintian tells."""
+    made = gzip.decompress(in_package(deb, "/usr/share/man/man7/tifftock-handlers.7.gz")).decode()
     assert "\ntifftock-handlers - methods of your own for tifftockd\n" in made
     titles = re.findall(r"^## (.*)$", page.PROSE, re.MULTILINE)
     assert re.findall(r"^\.SH[ \n](.*)$", made, re.MULTILINE) == ["NAME", "DESCRIPTION", *titles]

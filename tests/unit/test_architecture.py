@@ -132,8 +132,8 @@ def test_only_the_clock_reads_the_time():
 
 
 def test_only_the_composition_root_and_the_workers_touch_the_environment():
-    """Handlers find their settings in os.environ; everything else is handed a Config."""
-    allowed = {"config", "cli", "testing", "daemon", "handlers", "worker"}
+    """Handlers find their settings in os.environ, tifftockctl its own; everything else is handed a Config."""
+    allowed = {"config", "cli", "ctl", "testing", "daemon", "handlers", "worker"}
     places = [
         f"{source}:{line}"
         for source in SOURCES
@@ -162,6 +162,21 @@ def test_what_workers_import_stays_small(room):
             "cronsim",
         }
         assert not loaded_by(*names) & heavy
+
+
+def test_tifftockctl_knows_nothing_of_the_daemon_but_its_api():
+    """It is a client like any other; times are read and written by the same code."""
+    known = {room for source in SOURCES if source.room == "ctl" for room in source.rooms()} - {"ctl"}
+    assert known <= {"errors", "clock", "when"}
+
+
+def test_tifftockctl_loads_little():
+    """It has to start fast, whatever the command; what only one of them needs, that one imports."""
+    names = [name for name in modules("ctl") if not name.endswith("__main__")]
+    heavy = {"dataset", "sqlalchemy", "bottle", "waitress", "requests", "twilio", "dotenv", "sdnotify", "asyncio"}
+    assert not loaded_by(*names) & heavy
+    of_a_list = loaded_by("tifftockd.ctl.cli", "tifftockd.ctl.parser", "tifftockd.ctl.commands")
+    assert not of_a_list & {"zoneinfo", "hashlib", "tempfile", "csv", "difflib", "subprocess", "logging", "dataclasses"}
 
 
 def test_a_trial_loads_neither_the_store_nor_the_server():

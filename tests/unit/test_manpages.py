@@ -13,11 +13,16 @@ import pytest
 
 from tests import page as handlers
 from tifftockd import RemindProcess, cli
+from tifftockd.api.fields import FIELDS
 from tifftockd.config import LONGEST_TIMEOUT, MEMORY, OUTPUT, SETTINGS
+from tifftockd.config.places import socket_address
+from tifftockd.ctl import address, errors, parser, records
+from tifftockd.ctl.parser import make_parser, read_arguments
 from tifftockd.errors import LoadError
 from tifftockd.handlers import email, notify
 from tifftockd.handlers.executable import describe_program, variables
 from tifftockd.handlers.spec import TYPES, describe, method_name
+from tifftockd.reminder import Outcome, State
 
 ROOT = Path(__file__).parents[2]
 PACKAGE = ROOT / "tifftockd"
@@ -143,6 +148,7 @@ def exit_codes():
     names = {
         node.attr
         for file in PACKAGE.rglob("*.py")
+        if "ctl" not in file.relative_to(PACKAGE).parts
         for node in ast.walk(ast.parse(file.read_text()))
         if isinstance(node, ast.Attribute) and node.attr.startswith("EX_")
     }
@@ -151,6 +157,71 @@ def exit_codes():
 
 def test_all_exit_codes_are_in_tifftockd_8():
     assert {int(number) for number in items(section(page("tifftockd.8"), "EXIT STATUS"))} == exit_codes()
+
+
+# ---- tifftockctl
+
+
+def commands():
+    """The parser of each command, by its name."""
+    [action] = [action for action in make_parser()._actions if action.dest == "command"]
+    return action.choices
+
+
+def options_of(parser):
+    return {option for action in parser._actions for option in action.option_strings}
+
+
+def test_all_commands_and_options_are_in_tifftockctl_1_and_none_that_is_not():
+    text = page("tifftockctl.1")
+    described = items(section(text, "COMMANDS"), "Ic")
+    assert [tag.split()[0] for tag in described] == [
+        *("list", "remind", "show", "explain", "history", "next", "snooze", "cancel", "rearm", "try", "import"),
+        *("handlers", "status"),
+    ]
+    assert {tag.split()[0] for tag in described} == set(commands())
+    common = options_of(make_parser())
+    listed = items(section(text, "OPTIONS"), "Fl")
+    assert flags("".join(f"Fl {tag}\n" for tag in listed)) == common
+    for tag, said in described.items():
+        name = tag.split()[0]
+        told = section(text, "IMPORT") if name == "import" else said
+        own = options_of(commands()[name]) - common
+        assert flags(told.replace("Fl n , -limit", "Fl n Fl -limit")) == own, name
+        positionals = [action.metavar for action in commands()[name]._actions if not action.option_strings]
+        assert [word for word in tag.split()[1:] if word.isupper()] == " ".join(positionals).split()
+
+
+def test_all_exit_codes_of_tifftockctl_are_in_its_page():
+    codes = {value for name, value in vars(errors).items() if name.startswith("EX_")}
+    assert {int(number) for number in items(section(page("tifftockctl.1"), "EXIT STATUS"))} == codes | {0}
+
+
+def test_all_variables_of_tifftockctl_are_in_its_page():
+    sources = "".join(file.read_text() for file in (PACKAGE / "ctl").glob("*.py"))
+    named = set(re.findall(r'environ(?:\.get\(|\[)"(\w+)"', sources))
+    described = set(items(section(page("tifftockctl.1"), "ENVIRONMENT"), "Ev"))
+    # Everybody's: the terminal's, and that of the daemon's place
+    assert named - {"TERM", "COLUMNS", "XDG_RUNTIME_DIR"} == described - {"TZ"}
+
+
+def test_the_commands_that_tifftockctl_1_shows_can_be_read():
+    [shown] = examples(page("tifftockctl.1"))
+    for line in shown.splitlines():
+        command, *arguments = shlex.split(line)
+        assert command == "tifftockctl"
+        assert read_arguments(arguments).command
+
+
+def test_tifftockctl_knows_the_daemons_fields_states_outcomes_and_places(tmp_path):
+    assert set(FIELDS) <= set(records.FIELDS)
+    assert set(parser.STATES) == {*State, "all"}
+    assert set(parser.OUTCOMES) == {*Outcome}
+    environ = {"XDG_RUNTIME_DIR": str(tmp_path)}
+    for places in (environ, {}, {"XDG_RUNTIME_DIR": "relative"}):
+        assert f"unix:{address.by_hand(places)}" == socket_address(places)
+    socket_unit = (ROOT / "systemd/tifftockd.socket").read_text()
+    assert f"\nListenStream={address.SERVICE}\n" in socket_unit
 
 
 def test_the_unit_does_not_restart_what_only_a_person_can_mend():
