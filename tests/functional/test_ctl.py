@@ -138,7 +138,9 @@ def test_a_request_whose_answer_was_lost_is_not_carried_out_twice(daemon):
                     request += connection.recv(65_536)
                 heard.append(request)
                 there.sendall(request)
-                answer = there.recv(65_536)
+                answer = b""
+                while not answer.endswith(b"}\n"):
+                    answer += there.recv(65_536)
                 if not take:
                     connection.sendall(answer)
 
@@ -374,8 +376,9 @@ def test_each_reason_for_no_answer_has_its_code_and_what_to_do(terminal, daemon,
 def test_who_may_not_use_the_socket_is_told_how_to_be_let_in(tmp_path):
     path = tmp_path / "t.sock"
     tmp_path.chmod(0o755)
-    for parent in list(tmp_path.parents)[:2]:
-        parent.chmod(0o755)
+    for parent in tmp_path.parents:
+        if parent.name.startswith(("pytest-", "popen-")):  # pytest's own
+            parent.chmod(0o755)
     with socket.socket(socket.AF_UNIX) as listener:
         listener.bind(str(path))
         listener.listen()
