@@ -83,13 +83,13 @@ def read_repeat(text: str) -> tuple[str, str | None]:
     if len(text) > _LONGEST:
         raise _refusal(text, f"it is longer than {_LONGEST} characters; {_HOW}")
     expression, name = _without_zone(text)
-    zone = _zone(text, name)
     try:
         _parsed(expression)
     except _NeverError:
         raise _never(text) from None
     except ValueError as error:
         raise _refusal(text, str(error)) from None
+    zone = _zone(text, name)
     # Where no zone is named it is read in one that is less than a day from UTC.
     start = clock.now() - (0 if name else 86_400 * SECOND)
     if next(occurrences(expression, zone, start), None) is None:

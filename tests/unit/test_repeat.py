@@ -152,7 +152,8 @@ def test_expressions_of_every_form_mean_the_numbers_that_are_in_them(form):
     ("text", "reason"),
     [
         ("", 'write it like "Mon..Fri 08:55"'),
-        ("every day", "there is no time zone 'day'"),
+        ("every day", "write it like"),
+        ("daily Mars/Olympus", "there is no time zone 'Mars/Olympus'"),
         ("Mon Tue", "write it like"),
         ("Mon,,Tue", "write it like"),
         ("Fri..Mon", "its day-of-week goes from Mon to Sun"),
