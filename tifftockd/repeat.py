@@ -224,8 +224,8 @@ def _on_calendar(expression: str) -> BaseIterator:
 def _check_step(field: str, largest: int, step: re.Match[str], *, from_end: bool) -> None:
     """Refuse a step that leads nowhere, such as 30/45 for minutes, as systemd does: it is not what was meant."""
     start, width = int(step[1]), int(step[2])
-    if field == "year" and start < 100:
-        start += 2000 if start < 70 else 1900
+    if field == "year":
+        start = _year(start)
     if width > (start - 1 if from_end else largest - start):
         raise ValueError(f"the step of {step[0]} leads beyond the last {field}; without it, it means the same")
 
@@ -236,10 +236,17 @@ def _up_to_its_last(step: re.Match[str]) -> str:
     The library counts the steps of ~1..6/2 from 6 on, and takes 5..5/2 for 5/2.
     """
     start, stop, width = (int(number) for number in step.groups())
+    if max(start, stop) >= 100:  # years, of which one may have two digits
+        start, stop = _year(start), _year(stop)
     if width == 0 or stop < start:  # for the library to refuse
         return step[0]
     stop -= (stop - start) % width
     return f"{start}..{stop}/{width}" if stop > start else str(start)
+
+
+def _year(number: int) -> int:
+    """Of two digits, as systemd reads them: 1970 to 2069."""
+    return number + (0 if number >= 100 else 1900 if number >= 70 else 2000)
 
 
 def _problem(error: Exception) -> str:
