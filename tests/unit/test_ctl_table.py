@@ -111,8 +111,15 @@ def test_how_far_away_it_is(seconds, shown):
 
 @given(st.datetimes(timezones=st.just(UTC)), st.datetimes(timezones=st.just(UTC)))
 def test_every_instant_can_be_shown(instant, now):
-    assert times.local(instant.isoformat())
+    assert times.local(instant.isoformat(), since=now.isoformat())
     assert times.relative(instant.isoformat(), now)
+
+
+def test_on_one_day_the_time_of_day_is_enough():
+    due = datetime(2026, 11, 24, 12, 0).astimezone()
+    started = due + timedelta(seconds=5)
+    assert times.local(started.isoformat(), since=due.isoformat()) == "12:00:05"
+    assert times.local((due + timedelta(days=1)).isoformat(), since=due.isoformat()).startswith("Wed 2026-11-25 12:00 ")
 
 
 def test_what_is_no_instant_is_shown_as_it_is():

@@ -5,48 +5,51 @@ from __future__ import annotations
 import os
 import sys
 from collections.abc import Sequence
-from typing import TYPE_CHECKING
 
 from tifftockd.ctl.errors import EX_INTERRUPTED, EX_IOERR, EX_PIPE, Failure
 
-if TYPE_CHECKING:
-    from tifftockd.ctl.screen import Screen
-
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    """Run tifftockctl and return its exit code."""
-    screen = None
+    """Run tifftockctl and return its exit code. SystemExit for wrong arguments, and after a help."""
     try:
         try:
-            from tifftockd.ctl.parser import read_arguments
-            from tifftockd.ctl.screen import Screen
-
-            options = read_arguments(sys.argv[1:] if arguments is None else arguments)
-            screen = Screen(os.environ, colour=not options.no_color, as_json=options.json)
-            from tifftockd.ctl.commands import run
-
-            code = run(options, screen, os.environ)
-        except Failure as failure:
-            if screen is None:
-                raise
-            code = failure.code
-            screen.flush()
-            screen.note(failure.message)
-        screen.flush()
-        return code
+            return _run(sys.argv[1:] if arguments is None else arguments)
+        finally:
+            if sys.stdout is not None:
+                sys.stdout.flush()
     except KeyboardInterrupt:
-        _drop(screen)
+        _drop_output()
         return EX_INTERRUPTED
     except BrokenPipeError:
-        _drop(screen)
+        _drop_output()
         return EX_PIPE
     except OSError as error:
         # What is asked of the daemon and of files ends as a Failure: this is the output's.
-        _drop(screen)
+        _drop_output()
         sys.stderr.write(f"tifftockctl: cannot write the output: {error.strerror}\n")
         return EX_IOERR
 
 
-def _drop(screen: Screen | None) -> None:
-    if screen is not None:
-        screen.drop()
+def _run(arguments: Sequence[str]) -> int:
+    # Here, so that Ctrl-C finds main() at work while they are loaded.
+    from tifftockd.ctl.parser import read_arguments
+    from tifftockd.ctl.screen import Screen
+
+    options = read_arguments(arguments)
+    screen = Screen(os.environ, colour=not options.no_color, as_json=options.json)
+    from tifftockd.ctl.commands import run
+
+    try:
+        return run(options, screen, os.environ)
+    except Failure as failure:
+        screen.out.flush()
+        screen.note(failure.message)
+        return failure.code
+
+
+def _drop_output() -> None:
+    """Nobody can read it any more: the end of the process is to write none of it either."""
+    try:
+        sys.stdout.flush()
+    except (OSError, ValueError):
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())

@@ -60,8 +60,11 @@ class _Connection(http_client.HTTPConnection):
             self.sock = _Socket(family, kind, protocol, fileno=self.sock.detach())
         else:
             self.sock = _Socket(socket.AF_UNIX)
+            self.sock.settimeout(PATIENCE)
             while (error := self.sock.connect_ex(self._address.path)) == errno.EAGAIN and clock.monotonic() < until:
                 time.sleep(0.02)  # its queue is full: connect(2)
+            if error == errno.EAGAIN:
+                raise TimeoutError
             if error:
                 raise OSError(error, os.strerror(error))
         self.begin()

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import os
+import sys
 import time
 from collections.abc import Callable, Mapping
 from typing import Any
@@ -97,6 +98,8 @@ def _why_no_history(options: argparse.Namespace, client: Client) -> str:
 
 
 def _explain(options: argparse.Namespace, screen: Screen, client: Client) -> int:
+    from textwrap import wrap
+
     from tifftockd.ctl.explain import explain, gather
 
     facts = gather(client, options.id)
@@ -105,7 +108,8 @@ def _explain(options: argparse.Namespace, screen: Screen, client: Client) -> int
         screen.json({"reminder": options.id, "explanation": sentences})
     else:
         for sentence in sentences:
-            screen.line(harmless(sentence))
+            for line in wrap(harmless(sentence), screen.width or sys.maxsize):
+                screen.line(line)
     return 0
 
 

@@ -15,8 +15,11 @@ from tifftockd.ctl.errors import Usage
 # Parts with units, as 1h 30min; the daemon says which units there are.
 _SPAN = re.compile(r"(?:[0-9]+(?:\.[0-9]+)? *[a-z\u00b5\u03bc]+ *)+")
 _BARE = re.compile(r"[0-9]+(?:\.[0-9]+)?")
-# The largest message is 32 KiB; more is read so that the daemon says what is wrong with it.
-_MOST_INPUT = 1024 * 1024
+
+
+def read_input() -> bytes:
+    """All of the standard input; nothing where that is closed."""
+    return b"" if sys.stdin is None else sys.stdin.buffer.read()
 
 
 def read_when(text: str) -> dict[str, str]:
@@ -34,9 +37,8 @@ def read_message(text: str) -> str:
     """The message; - is the standard input, without the line break at its end. Usage."""
     if text != "-":
         return text
-    data = sys.stdin.buffer.read(_MOST_INPUT)
     try:
-        return data.decode("utf-8").removesuffix("\n").removesuffix("\r")
+        return read_input().decode("utf-8").removesuffix("\n").removesuffix("\r")
     except UnicodeDecodeError as error:
         raise Usage(f"the input is not UTF-8 (its byte {error.start})") from None
 

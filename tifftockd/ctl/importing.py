@@ -9,13 +9,13 @@ from __future__ import annotations
 
 import argparse
 import hashlib
-import sys
 from collections.abc import Iterator, Sequence
 from typing import Any, NamedTuple
 
 from tifftockd.ctl import shapes
 from tifftockd.ctl.client import Client, to_json
 from tifftockd.ctl.errors import EX_DATAERR, EX_NOINPUT, Failure, Refused
+from tifftockd.ctl.fields import read_input
 from tifftockd.ctl.progress import Progress
 from tifftockd.ctl.records import Bad, Record, read_records
 from tifftockd.ctl.screen import Screen
@@ -23,7 +23,6 @@ from tifftockd.ctl.text import count
 
 # The API takes 10,000 and 8 MiB: less is on disk sooner, and can be seen to go on.
 _MOST, _LARGEST = 1000, 4 * 1024 * 1024
-_LARGEST_FILE = 1024 * 1024 * 1024
 # What can be no reminder, in any version of the daemon.
 _STOP = None
 # So many bad lines are named; the rest is counted.
@@ -61,7 +60,7 @@ def import_file(options: argparse.Namespace, screen: Screen, client: Client) -> 
         screen.note(f"{count(left, 'reminder')} would be imported" + (f", {len(bad)} skipped" if bad else ""))
         return 0
     made = _send(screen, client, new, wrong, left)
-    screen.flush()
+    screen.out.flush()
     screen.note(f"{count(made, 'reminder')} imported" + (f", {len(bad)} skipped" if bad else ""))
     if bad:
         screen.note("when those are mended, import only them: with others beside them all would be made again")
@@ -71,9 +70,9 @@ def import_file(options: argparse.Namespace, screen: Screen, client: Client) -> 
 def _read(file: str) -> bytes:
     try:
         if file == "-":
-            return sys.stdin.buffer.read(_LARGEST_FILE)
+            return read_input()
         with open(file, "rb") as opened:
-            return opened.read(_LARGEST_FILE)
+            return opened.read()
     except OSError as error:
         raise Failure(f"cannot read {file}: {error.strerror}", EX_NOINPUT) from None
 

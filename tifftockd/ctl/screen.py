@@ -38,8 +38,9 @@ class Screen:
     def __init__(self, environ: Mapping[str, str], *, colour: bool, as_json: bool) -> None:
         """`colour`: whether it may be used at all. `as_json`: for programs."""
         self.as_json = as_json
-        self.out: TextIO = sys.stdout
-        self.err: TextIO = sys.stderr
+        # One that was closed is None.
+        self.out: TextIO = sys.stdout or open(os.devnull, "w", encoding="utf-8")  # noqa: SIM115 until the end
+        self.err: TextIO = sys.stderr or open(os.devnull, "w", encoding="utf-8")  # noqa: SIM115 until the end
         for stream in (self.out, self.err):
             if isinstance(stream, io.TextIOWrapper):
                 stream.reconfigure(errors="backslashreplace")
@@ -73,28 +74,14 @@ class Screen:
         text = json.dumps(value, ensure_ascii=False)
         self.line(_LEFT_BY_JSON.sub(lambda found: f"\\u{ord(found[0]):04x}", text))
 
-    def flush(self) -> None:
-        """Write what is held back. OSError."""
-        self.out.flush()
-        self.err.flush()
 
-    def drop(self) -> None:
-        """Nobody reads any more: let the end of the process write nothing either."""
-        nowhere = os.open(os.devnull, os.O_WRONLY)
-        for stream in (self.out, self.err):
-            try:
-                stream.flush()
-            except (OSError, ValueError):
-                os.dup2(nowhere, stream.fileno())
-
-
-def columns(environ: Mapping[str, str], terminal: TextIO) -> int:
+def columns(environ: Mapping[str, str], terminal: TextIO | None) -> int:
     """How wide a terminal is: what COLUMNS says, else it itself. shutil has this too, and is slow to import."""
     text = environ.get("COLUMNS", "")
     if text.isdecimal() and 0 < int(text) < 100_000:
         return int(text)
     try:
-        return os.get_terminal_size(terminal.fileno()).columns or 80
+        return (os.get_terminal_size(terminal.fileno()).columns if terminal else 0) or 80
     except (OSError, ValueError):
         return 80
 

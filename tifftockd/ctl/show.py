@@ -94,14 +94,14 @@ def print_reminder(screen: Screen, one: dict[str, Any], now: datetime) -> None:
 
 
 def print_entries(screen: Screen, entries: Sequence[dict[str, Any]], *, of_one: bool) -> None:
-    """A table of attempts, and of ends without one."""
+    """A table of attempts, and of ends without one: `of_one` reminder, else of all."""
     seconds = times.with_seconds(time for one in entries for time in (one["due"], one["started"]))
     errors = any(one["error"] for one in entries)
     outputs = any(one["output"] for one in entries)
     columns = [
         Column("ATTEMPT" if of_one else "REMINDER", right=True),
         Column("DUE"),
-        Column("STARTED"),
+        *([Column("STARTED")] if of_one else []),
         Column("LATE", right=True),
         Column("OUTCOME"),
         *([] if of_one else [Column("METHOD"), Column("MESSAGE", flexible=True)]),
@@ -112,7 +112,7 @@ def print_entries(screen: Screen, entries: Sequence[dict[str, Any]], *, of_one: 
         [
             Cell(str(one["attempt"] if of_one else one["reminder"])),
             Cell(times.local(one["due"], seconds=seconds)),
-            Cell(times.local(one["started"], seconds=seconds)),
+            *([Cell(times.local(one["started"], seconds=seconds, since=one["due"]))] if of_one else []),
             Cell(times.late(one["late_ms"])),
             Cell(one["outcome"], one["outcome"]),
             *([] if of_one else [Cell(one["method"]), Cell(one["message"])]),
@@ -144,36 +144,18 @@ def print_entry(screen: Screen, one: dict[str, Any]) -> None:
 
 
 def print_handlers(screen: Screen, given: dict[str, Any]) -> None:
-    """The methods, then what could not be loaded."""
-    methods = given["methods"]
-    columns = [
-        Column("METHOD"),
-        Column("STATE"),
-        Column("TO"),
-        Column("OPTIONS", flexible=True),
-        Column("FROM", flexible=True),
-        Column("WHY NOT", flexible=True),
-    ]
+    """The methods, then why some of them, and some files, cannot be used: all of it, as it is to be mended."""
+    columns = [Column("METHOD"), Column("STATE"), Column("TO"), Column("OPTIONS", flexible=True), Column("FROM")]
     rows = []
-    for one in methods:
+    for one in given["methods"]:
         state = "ready" if one["available"] else "unavailable"
         options = "any" if one["options"] is None else ", ".join(one["options"]) or "none"
         needs = "needed" if one["needs_to"] else "optional"
-        rows.append(
-            [
-                Cell(one["method"]),
-                Cell(state, state),
-                Cell(needs),
-                Cell(options),
-                Cell(one["source"]),
-                Cell(one["reason"] or ""),
-            ]
-        )
-    if all(one["available"] for one in methods):
-        columns, rows = columns[:-1], [row[:-1] for row in rows]
+        rows.append([Cell(one["method"]), Cell(state, state), Cell(needs), Cell(options), Cell(one["source"])])
     print_table(screen, columns, rows)
-    for failure in given["failures"]:
-        screen.line(harmless(f"{failure['file']}: {failure['error']}"))
+    missing = [(one["method"], one["reason"]) for one in given["methods"] if not one["available"]]
+    for name, reason in (*missing, *((one["file"], one["error"]) for one in given["failures"])):
+        screen.line(harmless(f"{name}: {reason}"))
     if given["loading"]:
         screen.note("files of handlers are still being loaded")
 

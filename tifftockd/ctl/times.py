@@ -25,18 +25,28 @@ def read(text: object) -> datetime | None:
     return instant if instant is not None and instant.tzinfo is not None else None
 
 
-def local(text: object, *, seconds: bool = False) -> str:
-    """An instant in the zone of who reads it. `seconds`: also where they are zero."""
+def local(text: object, *, seconds: bool = False, since: object = None) -> str:
+    """An instant in the zone of who reads it. `seconds`: also where they are zero.
+
+    On the day of the instant `since` the time of day is enough.
+    """
     instant = read(text)
     if instant is None:
         return "-" if text is None else str(text)
-    try:
-        here = instant.astimezone()
-    except (OverflowError, ValueError):  # next to the last year
-        here = instant
+    here, before = _here(instant), read(since)
     clock_time = "%H:%M:%S" if seconds or here.second else "%H:%M"
+    if before is not None and _here(before).date() == here.date():
+        return here.strftime(clock_time)
     # The year by hand: %Y has no zeros before it in all C libraries.
     return f"{here:%a} {here.year:04}-{here:%m-%d} {here.strftime(clock_time)} {here.tzname()}"
+
+
+def _here(instant: datetime) -> datetime:
+    """The instant in the zone of who reads it."""
+    try:
+        return instant.astimezone()
+    except (OverflowError, ValueError):  # at the first year, and the last
+        return instant
 
 
 def with_seconds(texts: Iterable[object]) -> bool:
