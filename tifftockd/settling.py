@@ -7,7 +7,7 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass, replace
 from datetime import UTC, tzinfo
 
-from tifftockd.clock import SECOND, Micros, span
+from tifftockd.clock import SECOND, Micros, moment, span
 from tifftockd.reminder import (
     CatchUp,
     Ending,
@@ -21,7 +21,7 @@ from tifftockd.reminder import (
     Verdict,
 )
 from tifftockd.repeat import occurrences
-from tifftockd.when import format_span, zone_or
+from tifftockd.when import format_span, format_when, zone_or
 
 # So often in a row may an attempt be interrupted before its reminder is taken to be what kills the daemon.
 MOST_INTERRUPTIONS = 5
@@ -31,9 +31,10 @@ _MOST_DOUBLINGS = 30
 _JITTER = 0.25
 # So many occurrences that nobody attends to are passed over at once: the rest has its turn in the next pass.
 MOST_PASSED = 100
-# Those that were due longer ago are not written down one by one. A clock that was set to the next century for a
-# moment would cost years of writing.
-_TOLD: Micros = 30 * 86_400 * SECOND
+# So many, and for so long, they are listed one by one. A second's rhythm and a month of downtime must not drive all
+# other history out, and a clock that is set to the next century for a moment must not cost years of writing.
+MOST_LISTED = 10_000
+_LISTED: Micros = 30 * 86_400 * SECOND
 
 
 @dataclass(frozen=True, slots=True)
@@ -126,7 +127,7 @@ def supersede(reminder: Reminder, now: Micros, policy: Policy) -> Settlement | N
     why = _why_passed(reminder, repeat, None)
     return Settlement(
         reminder, Outcome.MISSED, State.MISSED if coming is None else State.PENDING, reminder.fire_at, 0, 0, 0,
-        None, now, _told(why, reminder, now), None, passed, why, coming,
+        None, now, _told(why, reminder, now, policy), None, passed, why, coming,
     )  # fmt: skip
 
 
@@ -147,7 +148,7 @@ def _go_on(ended: Settlement, policy: Policy, begun: Micros | None) -> Settlemen
     return replace(
         ended,
         state=ended.state if coming is None else State.PENDING,
-        error=_told(ended.error, reminder, ended.finished),
+        error=_told(ended.error, reminder, ended.finished, policy),
         passed=passed,
         passed_why=_why_passed(reminder, reminder.repeat, begun),
         next=coming,
@@ -172,9 +173,8 @@ def _coming(
             return repeat.catch_up is CatchUp.ALL and begun is not None and at <= begun
         return repeat.catch_up is not CatchUp.NONE or at >= policy.since
 
-    after = reminder.due if repeat.count is not None else max(reminder.due, now - _TOLD)
     passed: list[Occurrence] = []
-    for coming in following(reminder, zone_or(reminder.tz, policy.zone), after):
+    for coming in following(reminder, zone_or(reminder.tz, policy.zone), _listed_from(reminder, now, policy)):
         full = len(passed) == MOST_PASSED and not skips
         if coming.due > now or full or (each and may_fire(coming.due)):
             break
@@ -211,11 +211,26 @@ def _why_passed(reminder: Reminder, repeat: Repeat, begun: Micros | None) -> str
             return _too_late(reminder)
 
 
-def _told(error: str | None, reminder: Reminder, now: Micros) -> str | None:
+def _listed_from(reminder: Reminder, now: Micros, policy: Policy) -> Micros:
+    """From behind which instant those that are missed are listed; what has a count has to be counted."""
+    repeat, due = reminder.repeat, reminder.due
+    if repeat is None or repeat.count is not None or now - due <= MOST_LISTED * SECOND:
+        return due
+    zone = zone_or(reminder.tz, policy.zone)
+    interval = next(occurrences(repeat.expression, zone, due), now) - due
+    listed = min(_LISTED, MOST_LISTED * interval)
+    if repeat.catch_up is CatchUp.ALL:
+        listed = max(listed, reminder.max_late)  # they fire
+    return max(due, now - listed)
+
+
+def _told(error: str | None, reminder: Reminder, now: Micros, policy: Policy) -> str | None:
     """The error, and that there is more than the history says."""
-    if error is None or reminder.repeat is None or reminder.repeat.count is not None or reminder.due >= now - _TOLD:
+    listed_from = _listed_from(reminder, now, policy)
+    if error is None or listed_from == reminder.due:
         return error
-    return f"{error}; later occurrences that are older than 30 days are not listed"
+    until = format_when(moment(listed_from), zone_or(reminder.tz, policy.zone))
+    return f"{error}; those until {until} were missed too, and are not listed"
 
 
 def _too_late(reminder: Reminder) -> str:

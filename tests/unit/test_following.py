@@ -10,7 +10,7 @@ from hypothesis import given, strategies as st
 from tests.unit.test_settling import CLAIMED
 from tifftockd.clock import SECOND
 from tifftockd.reminder import CatchUp, Ending, Outcome, Overlap, Repeat, State, Verdict
-from tifftockd.settling import Policy, expire, following, settle, supersede
+from tifftockd.settling import MOST_LISTED, Policy, expire, following, settle, supersede
 
 HOUR = 3600 * SECOND
 DUE = 500_000 * HOUR  # a full hour
@@ -173,7 +173,12 @@ def test_many_that_are_missed_go_by_in_pieces():
     assert (hours([reminder.due]), passes) == ([1000], 8)
     # Of those that are older than a month only the first is written down, and says so.
     assert missed == 1 + 719
-    assert "older than 30 days are not listed" in supersede(hourly(), now, policy(now)).error
+    assert "those until 2027-01-27T00:00:00+00:00 were missed too" in supersede(hourly(), now, policy(now)).error
+    # Of a quick rhythm so many are: it must not drive all other history out.
+    done = supersede(hourly(expression="*:*:*"), now, policy(now))
+    assert done.passed[0] == now - (MOST_LISTED - 1) * SECOND
+    done = ended(hourly(expression="*:*:*", catch_up=CatchUp.ALL), Verdict.DELIVERED, 20)
+    assert (done.passed, done.next.due) == ((), DUE + SECOND)
     # A skipped occurrence does not fire, however many there are.
     done = ended(hourly(overlap=Overlap.SKIP), Verdict.DELIVERED, 300.5)
     assert after(done) == ([*range(1, 301)], 301)
