@@ -20,6 +20,8 @@ ALTER TABLE reminder DROP COLUMN count;
 ALTER TABLE reminder DROP COLUMN catch_up;
 ALTER TABLE reminder DROP COLUMN overlap;
 ALTER TABLE reminder DROP COLUMN snoozed_from;
+ALTER TABLE history DROP COLUMN max_late;
+ALTER TABLE history DROP COLUMN retries;
 PRAGMA user_version = 1;
 COMMIT;
 """

@@ -130,6 +130,8 @@ class Entry:
     outcome: Outcome
     error: str | None
     output: str | None
+    max_late: Micros | None = None  # of the reminder; earlier releases did not write it down
+    retries: int | None = None
 
 
 class Verdict(StrEnum):

@@ -29,6 +29,10 @@ _LAST_YEAR = 2199
 # In characters; all that means something is shorter.
 _LONGEST = 256
 
+# What first_occurrence has found: from where on, and which. It is so until that has passed.
+_first: dict[tuple[str, tzinfo], tuple[Micros, Micros | None]] = {}
+_MOST_KEPT = 256
+
 # crontab(5)
 _NICKNAMES = {
     "@yearly": "0 0 1 1 *",
@@ -92,9 +96,20 @@ def read_repeat(text: str) -> tuple[str, str | None]:
     zone = _zone(text, name)
     # Where no zone is named it is read in one that is less than a day from UTC.
     start = clock.now() - (0 if name else 86_400 * SECOND)
-    if next(occurrences(expression, zone, start), None) is None:
+    if first_occurrence(expression, zone, start) is None:
         raise _never(text)
     return expression, name
+
+
+def first_occurrence(expression: str, zone: tzinfo, after: Micros) -> Micros | None:
+    """The first of `occurrences`, None without one. Many that are asked for with one expression cost one search."""
+    asked, found = _first.get((expression, zone), (after + 1, None))
+    if not (asked <= after and (found is None or after < found)):
+        found = next(occurrences(expression, zone, after), None)
+        if len(_first) >= _MOST_KEPT:
+            _first.clear()
+        _first[expression, zone] = after, found
+    return found
 
 
 def occurrences(expression: str, zone: tzinfo, after: Micros) -> Iterator[Micros]:

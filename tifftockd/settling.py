@@ -33,7 +33,7 @@ _JITTER = 0.25
 MOST_PASSED = 100
 # So many, and for so long, they are listed one by one. A second's rhythm and a month of downtime must not drive all
 # other history out, and a clock that is set to the next century for a moment must not cost years of writing.
-MOST_LISTED = 10_000
+MOST_LISTED = 1_000
 _LISTED: Micros = 30 * 86_400 * SECOND
 
 
@@ -65,7 +65,9 @@ def settle(ending: Ending, policy: Policy) -> Settlement:
         case Verdict.TOO_LATE:
             return expire(reminder, ending.finished, policy, reminder.attempts - 1)
         case _:
-            return _go_on(_settle(ending, policy), policy, ending.started)
+            # When the first of several attempts began is not kept.
+            begun = ending.started if reminder.attempts == 1 else reminder.due
+            return _go_on(_settle(ending, policy), policy, begun)
 
 
 def _settle(ending: Ending, policy: Policy) -> Settlement:
@@ -119,12 +121,11 @@ def supersede(reminder: Reminder, now: Micros, policy: Policy) -> Settlement | N
         return None
     unwatched = repeat.catch_up is CatchUp.NONE and reminder.due < policy.since
     try:
-        passed, coming = _coming(reminder, repeat, now, policy, None)
+        passed, coming, why = _coming(reminder, repeat, now, policy, None)
     except Exception:  # noqa: BLE001
         return None  # its end tells why there is no other
     if not unwatched and (coming is None or coming.due > now):
         return None
-    why = _why_passed(reminder, repeat, None)
     return Settlement(
         reminder, Outcome.MISSED, State.MISSED if coming is None else State.PENDING, reminder.fire_at, 0, 0, 0,
         None, now, _told(why, reminder, now, policy), None, passed, why, coming,
@@ -140,7 +141,7 @@ def _go_on(ended: Settlement, policy: Policy, begun: Micros | None) -> Settlemen
     if reminder.repeat is None or ended.state is State.PENDING:
         return ended
     try:
-        passed, coming = _coming(reminder, reminder.repeat, ended.finished, policy, begun)
+        passed, coming, why = _coming(reminder, reminder.repeat, ended.finished, policy, begun)
     except Exception as error:  # noqa: BLE001 one that cannot be settled would hold up all others
         # Of another release of the library, perhaps. It is kept, where it can be seen and changed.
         why = "; ".join(filter(None, (ended.error, f"its 'repeat' cannot be read any more: {error}")))
@@ -150,32 +151,32 @@ def _go_on(ended: Settlement, policy: Policy, begun: Micros | None) -> Settlemen
         state=ended.state if coming is None else State.PENDING,
         error=_told(ended.error, reminder, ended.finished, policy),
         passed=passed,
-        passed_why=_why_passed(reminder, reminder.repeat, begun),
+        passed_why=why,
         next=coming,
     )
 
 
 def _coming(
     reminder: Reminder, repeat: Repeat, now: Micros, policy: Policy, begun: Micros | None
-) -> tuple[tuple[Micros, ...], Occurrence | None]:
-    """The occurrence to be armed next, None after the last, and those between that are missed.
+) -> tuple[tuple[Micros, ...], Occurrence | None, str]:
+    """The occurrences that are missed, the one that is armed next (None after the last), and why they are missed.
 
-    An overdue one is armed if it may still fire, and `catch_up` wants it: the first such, or the last one. Where
-    `overlap` skips what became due meanwhile, all of it is passed over at once.
+    An overdue one is armed if it may still fire and `catch_up` wants it: with `all` the first such, else the last one.
     """
-    skips = begun is not None and repeat.overlap is Overlap.SKIP
-    each = repeat.catch_up is CatchUp.ALL or skips
+    each = repeat.catch_up is CatchUp.ALL
+
+    def overlaps(at: Micros) -> bool:
+        # What was due while nobody watched overlaps nothing.
+        return repeat.overlap is Overlap.SKIP and begun is not None and at > begun and at >= policy.since
 
     def may_fire(at: Micros) -> bool:
-        if at + reminder.max_late < now:
-            return False
-        if skips:
-            return repeat.catch_up is CatchUp.ALL and begun is not None and at <= begun
-        return repeat.catch_up is not CatchUp.NONE or at >= policy.since
+        watched = repeat.catch_up is not CatchUp.NONE or at >= policy.since
+        return watched and at + reminder.max_late >= now and not overlaps(at)
 
     passed: list[Occurrence] = []
     for coming in following(reminder, zone_or(reminder.tz, policy.zone), _listed_from(reminder, now, policy)):
-        full = len(passed) == MOST_PASSED and not skips
+        # What is skipped is skipped at once: in the next pass nobody would know any more that it overlapped.
+        full = len(passed) == MOST_PASSED and not overlaps(coming.due)
         if coming.due > now or full or (each and may_fire(coming.due)):
             break
         passed.append(coming)
@@ -183,7 +184,20 @@ def _coming(
         coming, full = None, False
     if passed and not each and not full and may_fire(passed[-1].due):
         coming = passed.pop()
-    return tuple(one.due for one in passed), coming
+    skipped = bool(passed) and overlaps(passed[-1].due)
+    why = "the occurrence before it was still being attempted (overlap: skip)" if skipped else _why(reminder, repeat)
+    return tuple(one.due for one in passed), coming, why
+
+
+def _why(reminder: Reminder, repeat: Repeat) -> str:
+    """Why what was due fires no more."""
+    match repeat.catch_up:
+        case CatchUp.ONE:
+            return "a later occurrence was due as well (catch_up: one)"
+        case CatchUp.NONE:
+            return "nobody watched when it was due (catch_up: none)"
+        case CatchUp.ALL:
+            return _too_late(reminder)
 
 
 def following(reminder: Reminder, zone: tzinfo, after: Micros) -> Iterator[Occurrence]:
@@ -199,18 +213,6 @@ def following(reminder: Reminder, zone: tzinfo, after: Micros) -> Iterator[Occur
         yield Occurrence(due, left)
 
 
-def _why_passed(reminder: Reminder, repeat: Repeat, begun: Micros | None) -> str:
-    if begun is not None and repeat.overlap is Overlap.SKIP:
-        return "the occurrence before it was still being attempted (overlap: skip)"
-    match repeat.catch_up:
-        case CatchUp.ONE:
-            return "a later occurrence was due as well (catch_up: one)"
-        case CatchUp.NONE:
-            return "nobody watched when it was due (catch_up: none)"
-        case CatchUp.ALL:
-            return _too_late(reminder)
-
-
 def _listed_from(reminder: Reminder, now: Micros, policy: Policy) -> Micros:
     """From behind which instant those that are missed are listed; what has a count has to be counted."""
     repeat, due = reminder.repeat, reminder.due
@@ -221,7 +223,7 @@ def _listed_from(reminder: Reminder, now: Micros, policy: Policy) -> Micros:
     listed = min(_LISTED, MOST_LISTED * interval)
     if repeat.catch_up is CatchUp.ALL:
         listed = max(listed, reminder.max_late)  # they fire
-    return max(due, now - listed)
+    return now - listed if due + interval <= now - listed else due
 
 
 def _told(error: str | None, reminder: Reminder, now: Micros, policy: Policy) -> str | None:

@@ -96,6 +96,10 @@ def test_the_expression_can_be_changed_and_taken_away(api):  # noqa: F811
     assert change(tz="Asia/Tokyo")["when"] == "2040-01-17T00:00:00+09:00"
     assert change(repeat="weekly", until="2040-12-31", overlap="skip")["when"] == "2040-01-23T00:00:00+09:00"
     assert change(count=None)["count"] is None
+    # Put off beyond its end, it can still be changed.
+    api.request("POST", f"{where}/snooze", {"in": "365d"})
+    assert change(message="late")["when"] == "2041-01-15T21:00:00+09:00"
+    assert change(repeat="weekly")["when"] == "2040-01-23T00:00:00+09:00"
     assert api.refused("PATCH", where, {"in": "1h"})[:3] == (409, "in", "misfit")
     assert api.refused("PATCH", where, {"until": "tomorrow 9:00"})[:3] == (409, "until", "misfit")
     assert api.refused("PATCH", where, {"repeat": "daily", "until": "23:30"})[:2] == (400, "until")
@@ -103,6 +107,19 @@ def test_the_expression_can_be_changed_and_taken_away(api):  # noqa: F811
     assert (said["when"], said["until"]) == ("2040-01-23T00:00:00+09:00", None)
     assert change(when="2040-02-02T09:00")["when"] == "2040-02-02T09:00:00+09:00"
     assert api.refused("PATCH", where, {"count": 2})[:3] == (409, "count", "misfit")
+
+
+def test_an_occurrence_that_has_fired_since_a_change_was_asked_for_does_not_come_again(api, monkeypatch):  # noqa: F811
+    made = api.remind(when="2040-02-01T09:00")
+    change = api.store.change
+
+    def waits_for_its_turn(*arguments):
+        api.now += 2 * SECOND
+        return change(*arguments)
+
+    monkeypatch.setattr(api.store, "change", waits_for_its_turn)
+    _, said, _ = api.request("PATCH", f"/reminder/{made['id']}", {"repeat": "*:*:*"})
+    assert said["when"] == "2040-01-16T13:00:03+01:00"
 
 
 @pytest.mark.parametrize(("query", "count"), [("", 10), ("?n=1", 1), ("?n=1000", 1000)])
@@ -135,13 +152,13 @@ def test_of_one_that_repeats_the_present_occurrence_is_moved(api):  # noqa: F811
 
 
 def test_one_that_was_delivered_comes_back(api):  # noqa: F811
-    made = api.remind(method="lamp", to="kitchen", options={"level": 3}, tz="Asia/Tokyo")
+    made = api.remind(method="lamp", to="kitchen", options={"level": 3}, tz="Asia/Tokyo", max_late="1min", retries=1)
     api.end(api.begin(made), Outcome.DELIVERED, None)
     where = f"/reminder/{made['id']}/snooze"
     status, said, headers = api.request("POST", where, {"in": 600}, Idempotency_Key="k")
     assert (status, said["when"], said["snoozed_from"]) == (201, "2040-01-16T21:10:00+09:00", made["id"])
     assert headers["Location"] == f"/reminder/{said['id']}" != f"/reminder/{made['id']}"
-    copied = ("message", "method", "to", "options", "tz")
+    copied = ("message", "method", "to", "options", "tz", "max_late", "retries")
     assert [said[name] for name in copied] == [made[name] for name in copied]
     assert said["key"] != made["key"]
     again = api.request("POST", where, {"in": 600}, Idempotency_Key="k")

@@ -58,7 +58,7 @@ def said(one, *history, handlers=HANDLERS, clock=NOW, **health):
         ([None, entry(1, "delivered", 1800)], "No attempt was made before: the daemon or the machine was off"),
         ([None, entry(0, "cancelled", 0)], "Reminder 7 was cancelled"),
         ([None, entry(0, "missed", 0, "too late")], "ended missed Wed 2026-11-25"),
-        ([None, entry(1, "failed", 0, "no", "a"), entry(1, "delivered", 0)], "it had been set 1 time"),
+        ([None, entry(1, "failed", 0, "no", "a"), entry(1, "delivered", 0)], "it came 1 time"),
         ([None, *(entry(n, "failed", n, "no") for n in range(1, 9)), entry(9, "delivered", 9)], "3 attempts came"),
         ([reminder(attempts=1), entry(1, "interrupted", 0, "the daemon died")], "was cut off (the daemon died)"),
     ],

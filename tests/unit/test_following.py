@@ -21,10 +21,8 @@ def hourly(attempts=1, max_late=24 * HOUR, **fields):
     """Due at DUE, claimed for its first attempt unless it says otherwise."""
     names = HOURLY.__dataclass_fields__
     repeat = replace(HOURLY, **{name: value for name, value in fields.items() if name in names})
-    others = {name: value for name, value in fields.items() if name not in names}
-    return replace(
-        CLAIMED, due=DUE, fire_at=DUE, repeat=repeat, attempts=attempts, max_late=max_late, **others
-    )  # fmt: skip
+    others = {"due": DUE, "fire_at": DUE} | {name: value for name, value in fields.items() if name not in names}
+    return replace(CLAIMED, repeat=repeat, attempts=attempts, max_late=max_late, **others)  # fmt: skip
 
 
 def policy(since=0):
@@ -116,6 +114,21 @@ def test_what_was_overdue_before_it_was_attempted_is_no_overlap():
     reminder = hourly(catch_up=CatchUp.ALL, overlap=Overlap.SKIP)
     assert after(ended(reminder, Verdict.DELIVERED, 2.5, begun=2.25)) == ([], 1)
     assert after(ended(reminder, Verdict.DELIVERED, 2.5, begun=0.5)) == ([1, 2], 3)
+    # Nor is what was due while nobody watched, even if it was attempted before and after that.
+    interrupted = hourly(attempts=2, overlap=Overlap.SKIP)
+    since = DUE + round(3.2 * HOUR)
+    done = ended(interrupted, Verdict.DELIVERED, 3.5, begun=3.3, since=since)
+    assert (after(done), "catch_up" in done.passed_why) == (([1, 2], 3), True)
+    assert after(ended(interrupted, Verdict.DELIVERED, 4.5, begun=3.3, since=since)) == ([1, 2, 3, 4], 5)
+
+
+@pytest.mark.parametrize("catch_up", CatchUp)
+def test_what_is_due_while_it_is_retried_is_skipped_too(catch_up):
+    retried = hourly(attempts=3, overlap=Overlap.SKIP, catch_up=catch_up)
+    done = ended(retried, Verdict.DELIVERED, 3.5, begun=3.4)
+    assert (after(done), "overlap" in done.passed_why) == (([1, 2, 3], 4), True)
+    late = expire(hourly(overlap=Overlap.SKIP, catch_up=catch_up), DUE + round(30.5 * HOUR), policy())
+    assert (late.outcome, after(late)) == (Outcome.FAILED, ([*range(1, 31)], 31))
 
 
 @pytest.mark.parametrize(
@@ -154,7 +167,7 @@ def test_nothing_that_was_missed_fires_where_nothing_is_to_be_caught_up_and_then
         ({"catch_up": CatchUp.ALL}, (["missed"], [*range(1, 7)], 7)),
         ({"catch_up": CatchUp.NONE}, (["missed"], [*range(1, 31)], 31)),
         ({"attempts": 1}, (["failed"], [*range(1, 30)], 30)),
-        ({"attempts": 1, "overlap": Overlap.SKIP}, (["failed"], [*range(1, 31)], 31)),
+        ({"attempts": 1, "overlap": Overlap.SKIP}, (["failed"], [*range(1, 30)], 30)),
     ],
 )
 def test_one_that_is_too_late_makes_room_as_well(fields, expected):
@@ -179,6 +192,8 @@ def test_many_that_are_missed_go_by_in_pieces():
     assert done.passed[0] == now - (MOST_LISTED - 1) * SECOND
     done = ended(hourly(expression="*:*:*", catch_up=CatchUp.ALL), Verdict.DELIVERED, 20)
     assert (done.passed, done.next.due) == ((), DUE + SECOND)
+    yearly = hourly(expression="yearly", due=DUE - 40 * 24 * HOUR)
+    assert "not listed" not in expire(replace(yearly, attempts=0), DUE, policy()).error
     # A skipped occurrence does not fire, however many there are.
     done = ended(hourly(overlap=Overlap.SKIP), Verdict.DELIVERED, 300.5)
     assert after(done) == ([*range(1, 301)], 301)

@@ -14,7 +14,7 @@ from tests.repeating import Maker, changes, wrong_at
 from tifftockd import clock
 from tifftockd.clock import SECOND, micros, moment
 from tifftockd.errors import InvalidInput
-from tifftockd.repeat import occurrences, read_repeat
+from tifftockd.repeat import first_occurrence, occurrences, read_repeat
 
 BERLIN = ZoneInfo("Europe/Berlin")
 DAY = 86_400 * SECOND
@@ -294,3 +294,18 @@ def test_offsets_with_seconds_are_kept_to_the_second():
         datetime(1972, 1, 6, 1, 28, 30, tzinfo=UTC),
         datetime(1972, 1, 7, 0, 44, 30, tzinfo=UTC),
     ]
+
+
+@unhurried
+@given(
+    st.lists(
+        st.tuples(
+            st.sampled_from(["*:0/20", "Mon..Fri 08:55", "2027-03-28 02:00", "2020-01-01"]), st.integers(0, 400_000)
+        ),
+        max_size=20,
+    )
+)
+def test_what_is_remembered_of_an_expression_is_what_would_be_found(asked):
+    for expression, seconds in asked:
+        after = SATURDAY + seconds * SECOND
+        assert first_occurrence(expression, BERLIN, after) == next(occurrences(expression, BERLIN, after), None)

@@ -13,7 +13,7 @@ from tifftockd.clock import SECOND, Micros
 from tifftockd.config import Config
 from tifftockd.errors import ClockWrong, InvalidInput, InvalidTime, Misfit, TifftockError
 from tifftockd.reminder import FINAL, Draft, Entry, Reminder, Repeat
-from tifftockd.repeat import occurrences
+from tifftockd.repeat import first_occurrence
 from tifftockd.when import format_span, format_when, is_absolute, parse_when, zone_or
 
 # How old a due instant may be: a request takes its time, and clocks differ.
@@ -74,7 +74,8 @@ def revised_draft(reminder: Reminder, given: Mapping[str, Any], config: Config, 
         due = _first(repeat, zone, now)
     else:
         due = _read_due(given, zone, now) or _present(reminder, now)
-    _check_until(repeat, due[0], InvalidInput if "repeat" in given else Misfit)
+        if "until" in given:
+            _check_until(repeat, due[0], Misfit)
     said = {name: given[name] for name in _AS_THEY_ARE if name in given}
     return replace(_draft_of(reminder), due=due[0], written=due[1], tz=tz, repeat=repeat, **said)
 
@@ -110,8 +111,8 @@ def draft_again(entry: Entry, span: Micros, config: Config, now: Micros) -> Draf
         to=entry.to,
         options=entry.options,
         tz=entry.tz,
-        max_late=config.max_late,
-        retries=config.retries,
+        max_late=config.max_late if entry.max_late is None else entry.max_late,
+        retries=config.retries if entry.retries is None else entry.retries,
         snoozed_from=entry.reminder,
     )
 
@@ -158,7 +159,7 @@ def _first(repeat: Repeat, zone: tzinfo, now: Micros) -> tuple[Micros, str]:
     """The first occurrence after now, and what was written for it."""
     if clock.is_wrong(now):
         raise _clock_wrong("the next occurrence cannot be told", "repeat")
-    due = next(occurrences(repeat.expression, zone, now), None)
+    due = first_occurrence(repeat.expression, zone, now)
     if due is None:
         raise InvalidInput("'repeat' never fires after now: send another expression", field="repeat", kind="never")
     _check_until(repeat, due, InvalidInput)

@@ -139,7 +139,8 @@ def change_reminder(api: Api, request: Request, id_: int) -> Answer:
             api.registry.find(api.store.get(id_).method)
 
     def revise(reminder: Reminder) -> Draft:
-        draft = revised_draft(reminder, given, request.config, request.now)
+        # By the time of this turn: an occurrence that has fired since the request came must not come again.
+        draft = revised_draft(reminder, given, request.config, api.now())
         spec = api.registry.get(draft.method)
         if spec is not None:
             with _fitting():

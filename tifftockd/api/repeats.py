@@ -17,7 +17,7 @@ from tifftockd.api.query import number, read_number
 from tifftockd.api.route import Answer, Api, Request, route
 from tifftockd.api.strict import to_json
 from tifftockd.clock import Micros
-from tifftockd.errors import InvalidInput, NotFound, Replayed
+from tifftockd.errors import InvalidInput, Misfit, NotFound, Replayed
 from tifftockd.reminder import Draft, Entry, Outcome, Reminder
 from tifftockd.settling import following
 from tifftockd.store import HistoryQuery
@@ -27,14 +27,17 @@ _USUAL = 10
 N = number("n", 1, 1000, f"So many at the most; without it {_USUAL}.")
 
 
-@route("GET /reminder/<id>/occurrences", access=member, query=(N,), gives={200: "Occurrences"}, errors=(404,))
+@route("GET /reminder/<id>/occurrences", access=member, query=(N,), gives={200: "Occurrences"}, errors=(404, 409))
 def list_occurrences(api: Api, request: Request, id_: int) -> Answer:
     """Give an array of the instants at which it is due, the present one first."""
     reminder = api.store.get(id_)
     zone = zone_or(reminder.tz, request.config.zone)
     most = read_number(request.query, N) or _USUAL
-    rest = islice(following(reminder, zone, reminder.due), most - 1)
-    return Answer.of([show_instant(due, zone) for due in (reminder.due, *(one.due for one in rest))])
+    try:
+        rest = [one.due for one in islice(following(reminder, zone, reminder.due), most - 1)]
+    except ValueError as error:
+        raise Misfit(f"its 'repeat' cannot be read any more: {error}; send another", field="repeat") from None
+    return Answer.of([show_instant(due, zone) for due in (reminder.due, *rest)])
 
 
 @route(
@@ -100,9 +103,11 @@ def _last(api: Api, id_: int) -> Entry:
     entries = api.store.history(HistoryQuery(reminder=id_)).entries
     if not entries:
         raise NotFound(f"reminder {id_} not found")
-    if entries[0].outcome is not Outcome.DELIVERED:
-        raise NotFound(f"reminder {id_} is gone, and was not delivered but {entries[0].outcome}: create a new one")
-    return entries[0]
+    # The last occurrences of what repeats may have been skipped.
+    last = next((entry for entry in entries if entry.outcome is not Outcome.MISSED), entries[0])
+    if last.outcome is not Outcome.DELIVERED:
+        raise NotFound(f"reminder {id_} is gone, and was not delivered but {last.outcome}: create a new one")
+    return last
 
 
 ROUTES = (list_occurrences, snooze_reminder)

@@ -215,7 +215,8 @@ def _rearm(options: argparse.Namespace, screen: Screen, client: Client) -> int:
         found = shapes.reminder(client, options.id)
         if found["state"] not in _FINAL:
             due = times.relative(found["when"], times.now())
-            how = f"to fire it at another time, say when: tifftockctl rearm {options.id} now"
+            again = "snooze {} 1s" if found.get("repeat") else "rearm {} now"
+            how = f"to fire it at once: tifftockctl {again.format(options.id)}"
             raise Failure(f"reminder {options.id} is {found['state']} as it is, due {due}; {how}")
     return _made(screen, client, client.ask("PATCH", f"/reminder/{options.id}", fields).value)
 

@@ -239,7 +239,7 @@ def _gone(facts: Facts, now: datetime) -> list[str]:
     said += _earlier(armed, now)
     older = len({one["key"] for one in before} - {last["key"]})
     if older:
-        said.append(f"Before that it had been set {count(older, 'time')}: tifftockctl history {facts.id} has them all.")
+        said.append(f"Before that it came {count(older, 'time')}: tifftockctl history {facts.id} has them all.")
     return said
 
 

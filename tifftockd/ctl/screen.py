@@ -7,6 +7,7 @@ import os
 import re
 import sys
 from collections.abc import Mapping
+from contextlib import suppress
 from typing import Any, TextIO
 
 from tifftockd.ctl.text import harmless
@@ -65,7 +66,8 @@ class Screen:
 
     def note(self, text: str) -> None:
         """A word to the person, beside the output."""
-        self.err.write(f"tifftockctl: {harmless(text)}\n")
+        with suppress(OSError):  # what is done is done, whoever hears of it
+            self.err.write(f"tifftockctl: {harmless(text)}\n")
 
     def json(self, value: Any) -> None:
         """One value as the API gave it, on one line."""

@@ -14,7 +14,7 @@ REMINDER = (
 )
 ENTRY = (
     "id, reminder, attempt, key, method, recipient, message, options, tz, due, started, finished, outcome, error,"
-    " output"
+    " output, max_late, retries"
 )
 
 
@@ -74,11 +74,14 @@ def unreadable(id_: int, state: str, reason: str) -> Reminder:
 
 def entry(row: Sequence[Any]) -> Entry:
     """A row of ENTRY's columns. ValueError when it cannot be read."""
-    (id_, of, attempt, key, method, to, message, options, tz, due, started, finished, outcome, error, output) = row
+    (
+        id_, of, attempt, key, method, to, message, options, tz, due, started, finished, outcome, error, output,
+        max_late, retries,
+    ) = row  # fmt: skip
     _check(key, method, to, message, options, tz, error, output)
     return Entry(
         id_, of, attempt, key, method, to, message, load_options(options), tz, due, started, finished,
-        Outcome(outcome), error, output,
+        Outcome(outcome), error, output, max_late, retries,
     )  # fmt: skip
 
 

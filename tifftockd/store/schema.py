@@ -114,6 +114,8 @@ ALTER TABLE reminder ADD COLUMN count INTEGER;
 ALTER TABLE reminder ADD COLUMN catch_up TEXT;
 ALTER TABLE reminder ADD COLUMN overlap TEXT;
 ALTER TABLE reminder ADD COLUMN snoozed_from INTEGER;
+ALTER TABLE history  ADD COLUMN max_late INTEGER;
+ALTER TABLE history  ADD COLUMN retries INTEGER;
 """
 
 # The n-th brings a database of version n to version n + 1.

@@ -63,8 +63,8 @@ HISTORY_OF_REMINDER = text(
 )
 INSERT_HISTORY = text(
     "INSERT INTO history (reminder, attempt, key, method, recipient, message, options, tz, due, started, finished,"
-    " outcome, error, output) VALUES (:reminder, :attempt, :key, :method, :recipient, :message, :options, :tz, :due,"
-    " :started, :finished, :outcome, :error, :output)"
+    " outcome, error, output, max_late, retries) VALUES (:reminder, :attempt, :key, :method, :recipient, :message,"
+    " :options, :tz, :due, :started, :finished, :outcome, :error, :output, :max_late, :retries)"
 )
 DUE = text(
     "SELECT fire_at, id FROM reminder INDEXED BY reminder_next WHERE state = 'pending' AND method = :method"

@@ -254,6 +254,8 @@ def _entry(settlement: Settlement) -> dict[str, Any]:
         "outcome": settlement.outcome,
         "error": settlement.error,
         "output": settlement.output,
+        "max_late": reminder.max_late,
+        "retries": reminder.retries,
     }
 
 
