@@ -13,6 +13,8 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+# Before a command for which Ctrl-C is to count, also if the tests run in the background of a shell.
+IN_FOREGROUND = ("env", "--default-signal=INT")
 # A bound for everything that is waited for: far beyond what a busy machine needs.
 PATIENCE = 30
 

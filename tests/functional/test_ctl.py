@@ -10,7 +10,7 @@ import threading
 
 import pytest
 
-from tests.daemon import PATIENCE, running, wait_until
+from tests.daemon import IN_FOREGROUND, PATIENCE, running, wait_until
 from tests.terminal import COLOUR, COMMAND, Terminal
 from tifftockd.ctl import client
 
@@ -461,7 +461,7 @@ def test_who_stops_reading_ends_it_quietly(terminal, daemon):
 
 def test_ctrl_c_ends_it_with_130(terminal, daemon):
     process = subprocess.Popen(
-        [*COMMAND, "try", "note", "slow", "--option", "sleep=3", "--option", "file=/dev/null"],
+        [*IN_FOREGROUND, *COMMAND, "try", "note", "slow", "--option", "sleep=3", "--option", "file=/dev/null"],
         env=terminal.whole_environ, stdout=subprocess.PIPE, stderr=subprocess.PIPE,
     )  # fmt: skip
     wait_until(lambda: any(one["message"] == "slow" for one in daemon.get("/reminders")), "the try")

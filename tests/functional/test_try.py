@@ -8,7 +8,7 @@ import sys
 
 import pytest
 
-from tests.daemon import Daemon, end, wait_until
+from tests.daemon import IN_FOREGROUND, Daemon, end, wait_until
 from tests.functional.test_firing import alive
 
 LAMP = '''"""A lamp."""
@@ -220,8 +220,9 @@ def test_ctrl_c_ends_it_with_all_that_the_handler_started(developer):
     file = developer.folder / "pids"
     code = f"open({str(file)!r}, 'w').write(str(subprocess.Popen(['sleep', '600']).pid)); time.sleep(600)"
     trial = subprocess.Popen(
-        [sys.executable, "-m", "tifftockd", "--try", "patient", code],
+        [*IN_FOREGROUND, sys.executable, "-m", "tifftockd", "--try", "patient", code],
         env=developer.environ, cwd=developer.folder, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True,
+
     )  # fmt: skip
     started = wait_until(lambda: file.exists() and re.fullmatch(r"\d+", file.read_text()), "the handler's start")
     trial.send_signal(signal.SIGINT)
