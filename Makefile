@@ -9,7 +9,7 @@ BIN := .venv/bin
 PYTHON ?= $(firstword $(foreach python,python3 python3.14 python3.13 python3.12 python3.11,\
 	$(shell $(python) -c 'import sys; sys.exit(sys.version_info < (3, 11))' 2>/dev/null && echo $(python))))
 
-.PHONY: help run test coverage test-system test-system-host soak lint bench format clean
+.PHONY: help run test coverage test-system test-system-host soak lint bench bench-compare format clean
 
 help:
 	@echo 'make run          start the daemon by hand; it says where it listens'
@@ -18,7 +18,8 @@ help:
 	@echo 'make test-system  the tests against a real systemd, and those of crashes and disks'
 	@echo 'make soak         crash at every call, lose the power at any moment; takes an hour, and goes on where it was stopped'
 	@echo 'make lint         ruff and mypy'
-	@echo 'make bench        creates a second, lateness, memory'
+	@echo 'make bench        how fast it is, beside its limits and its peers; half an hour'
+	@echo 'make bench-compare BASE=REVISION  what a change cost: two revisions in turn'
 	@echo 'make format       put the sources into shape'
 	@echo 'make clean        remove .venv and all that was made'
 
@@ -54,15 +55,20 @@ lint: .venv/.lint
 	@$(BIN)/ruff format --quiet --check . || { $(BIN)/ruff format --check .; echo 'make format does it'; exit 1; }
 	@$(BIN)/mypy --no-error-summary
 
+# Some of it: make bench QUESTIONS='creates burst'
 bench: .venv/.test
-	@exec $(BIN)/python tests/bench
+	@exec $(BIN)/python tests/bench $(QUESTIONS)
+
+bench-compare: .venv/.test
+	@[ -n '$(BASE)' ] || { echo 'make: name the revision to compare with: make bench-compare BASE=main' >&2; exit 1; }
+	@exec $(BIN)/python tests/bench compare '$(BASE)' $(QUESTIONS)
 
 format: .venv/.lint
 	@$(BIN)/ruff check --quiet --fix-only .
 	@$(BIN)/ruff format .
 
 clean:
-	@rm -rf .venv .coverage .coverage.* .hypothesis .mypy_cache .pytest_cache .ruff_cache .soak build dist *.egg-info
+	@rm -rf .venv .coverage .coverage.* .hypothesis .mypy_cache .pytest_cache .ruff_cache .bench .soak build dist *.egg-info
 	@find tifftockd tests -name __pycache__ -type d -prune -exec rm -rf {} +
 
 # ---- .venv: a stamp file says what has been installed

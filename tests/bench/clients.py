@@ -12,6 +12,10 @@ PATIENCE = 30
 _context = multiprocessing.get_context("fork")
 
 
+class Refused(Exception):
+    """An answer that is no 2xx."""
+
+
 @dataclass(frozen=True)
 class Load:
     """What some clients had answered together."""
@@ -20,14 +24,42 @@ class Load:
     latencies: list[float]  # seconds
 
 
-def post(path, body):
-    """The bytes of a request."""
-    head = f"POST {path} HTTP/1.1\r\nHost: localhost\r\nContent-Type: application/json\r\nContent-Length: {len(body)}"
-    return f"{head}\r\n\r\n{body}".encode()
+def post(path, body, **headers):
+    """The bytes of a request. A header's name is given with _ for -."""
+    return _request("POST", path, {"Content-Type": "application/json", "Content-Length": len(body)} | headers, body)
 
 
-def run(socket_path, request, *, clients, seconds=PATIENCE, most=1_000_000):
-    """Send one request again and again by so many clients, for so long, each up to `most` times. All answers are 201.
+def get(path, **headers):
+    """Likewise."""
+    return _request("GET", path, headers)
+
+
+def _request(method, path, headers, body=""):
+    named = {"Host": "localhost"} | headers
+    lines = "".join(f"{name.replace('_', '-')}: {value}\r\n" for name, value in named.items())
+    return f"{method} {path} HTTP/1.1\r\n{lines}\r\n{body}".encode()
+
+
+def connect(address):
+    """A connection to a Unix socket's path, or to a host and port."""
+    unix = isinstance(address, str)
+    connection = socket.socket(socket.AF_UNIX if unix else socket.AF_INET)
+    try:
+        connection.settimeout(PATIENCE)
+        connection.connect(address)
+        if not unix:
+            connection.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+    except BaseException:
+        connection.close()
+        raise
+    return connection
+
+
+def run(address, request, *, clients, seconds=PATIENCE, most=1_000_000, keep=True, pause=0.0):
+    """Send one request again and again by so many clients, for so long, each up to `most` times; all answers are 2xx.
+
+    `keep`: on one connection each, opened anew where the server closes it; else on one for each request, whose opening
+    is part of what is waited for. `pause`: seconds between an answer and the next request.
 
     Processes, each with a bare socket and bytes made beforehand, as the obvious client would measure itself: for one
     request http.client takes five times as long, as much as a server without a store does, and threads take turns.
@@ -37,7 +69,7 @@ def run(socket_path, request, *, clients, seconds=PATIENCE, most=1_000_000):
     try:
         for _ in range(clients):
             ours, theirs = _context.Pipe(duplex=False)
-            arguments = (socket_path, request, seconds, most, barrier, theirs)
+            arguments = (address, request, seconds, most, keep, pause, barrier, theirs)
             process = _context.Process(target=_client, args=arguments, daemon=True)
             process.start()
             theirs.close()
@@ -54,6 +86,13 @@ def run(socket_path, request, *, clients, seconds=PATIENCE, most=1_000_000):
     return Load(len(latencies) / (ended - began), latencies)
 
 
+def ask(address, request):
+    """One request on a connection of its own; the body of its answer. Refused."""
+    with connect(address) as connection:
+        connection.sendall(request)
+        return read_answer(connection)[0]
+
+
 def _result(pipe, seconds):
     if not pipe.poll(seconds + PATIENCE):
         raise TimeoutError(f"a client has not come back within {seconds + PATIENCE} s")
@@ -63,31 +102,44 @@ def _result(pipe, seconds):
         raise RuntimeError("a client has failed; it has said why") from None
 
 
-def _client(socket_path, request, seconds, most, barrier, pipe):
-    with socket.socket(socket.AF_UNIX) as connection:
-        connection.settimeout(PATIENCE)
-        connection.connect(socket_path)
-        barrier.wait(PATIENCE)
-        times = []
+def _client(address, request, seconds, most, keep, pause, barrier, pipe):
+    connection = connect(address) if keep else None
+    barrier.wait(PATIENCE)
+    times = []
+    ended = time.monotonic()
+    end = ended + seconds
+    while ended < end and len(times) < most:
+        began = time.monotonic()
+        if connection is None:
+            connection = connect(address)
+        connection.sendall(request)
+        _, closing = read_answer(connection)
+        if closing or not keep:
+            connection.close()
+            connection = None
         ended = time.monotonic()
-        end = ended + seconds
-        while ended < end and len(times) < most:
-            began = time.monotonic()
-            connection.sendall(request)
-            _read_answer(connection)
-            ended = time.monotonic()
-            times.append((began, ended))
+        times.append((began, ended))
+        if pause:
+            time.sleep(pause)
     pipe.send(times)
 
 
-def _read_answer(connection):
+def read_answer(connection):
+    """The body of a 2xx, and whether the server says that it closes the connection. Refused."""
     answer = b""
     while (body := answer.find(b"\r\n\r\n") + 4) < 4:
         answer += _receive(connection)
-    assert answer.startswith(b"HTTP/1.1 201 "), answer
-    length = int(answer[answer.index(b"Content-Length: ") + 16 :].split(b"\r", 1)[0])
-    while len(answer) < body + length:
-        answer += _receive(connection)
+    if not answer.startswith(b"HTTP/1.1 2"):
+        raise Refused(answer.decode(errors="replace"))
+    head = answer[:body].lower()
+    at = head.find(b"content-length: ")
+    length = int(head[at + 16 :].split(b"\r", 1)[0]) if at >= 0 else 0
+    parts = [answer[body:]]
+    left = length - len(parts[0])
+    while left > 0:
+        parts.append(_receive(connection))
+        left -= len(parts[-1])
+    return b"".join(parts), b"\r\nconnection: close\r\n" in head
 
 
 def _receive(connection):

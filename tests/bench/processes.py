@@ -1,25 +1,13 @@
 """What processes use, read from /proc: proc_pid_smaps(5), proc_pid_status(5), and schedstat."""
 
 import os
-import subprocess
-import sys
 import time
-from contextlib import contextmanager, suppress
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 
 from tests.daemon import wait_until
 from tifftockd.worker.kin import children
-
-
-@contextmanager
-def bare_python():
-    """The pid of an interpreter that has nothing to do."""
-    command = [sys.executable, "-c", "import sys; print(flush=True); sys.stdin.read()"]
-    process = subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE)
-    with process:
-        process.stdout.readline()
-        yield process.pid
 
 
 def tree(pid):
@@ -52,6 +40,13 @@ class Use:
         cpu = sum(value - before.cpu.get(thread, 0) for thread, value in self.cpu.items())
         wake_ups = sum(value - before.wake_ups.get(thread, 0) for thread, value in self.wake_ups.items())
         return cpu / 1e9, wake_ups
+
+    def woken_since(self, before):
+        """Who has woken up between two readings, and how often, as text: "store 3"."""
+        for thread, value in self.wake_ups.items():
+            if value > (then := before.wake_ups.get(thread, 0)):
+                with suppress(OSError):  # it has ended meanwhile
+                    yield f"{Path(thread, 'comm').read_text().strip()} {value - then}"
 
 
 def use(pid):

@@ -1,61 +1,76 @@
-"""The table, and the figures in it."""
+"""The table, as text or as Markdown."""
 
-import statistics
-from dataclasses import dataclass
+from tests.bench.figures import spread
 
-
-@dataclass(frozen=True)
-class Row:
-    """One line: a figure, or several of a kind (p50 and p99), of tifftockd and of what is measured beside it."""
-
-    question: str
-    ours: tuple[float, ...]
-    bare: tuple[float, ...]
-    beside: str  # what the bare figure is of
+HEAD = ("", "tifftockd", "beside it", "ratio", "to reach", "")
 
 
-def percentile(values, percent):
-    """The nearest rank: the least value that so many per cent of all are not above."""
-    ordered = sorted(values)
-    return ordered[max(0, -(-len(ordered) * percent // 100) - 1)]
+def lines(question, found):
+    """The cells of a question's rows, of which something was measured."""
+    cells = [_cells(row, found) for row in question.rows]
+    return [line for line in cells if line is not None]
 
 
-def median(runs):
-    """The median of each figure over several runs."""
-    return tuple(statistics.median(figures) for figures in zip(*runs, strict=True))
+def _cells(row, found):
+    ours = spread(found.get(row.of, ()), row.figure)
+    if ours is None:
+        return None
+    theirs = spread(found.get(row.beside, ()), row.beside_figure or row.figure) if row.beside else None
+    beside = "" if row.beside is None else f"{row.beside}: {'not measured' if theirs is None else _figures(theirs)}"
+    reach = verdict = ""
+    if row.reach is not None:
+        reach = row.reach.text
+        if row.beside is None or theirs is not None:
+            verdict = "yes" if row.reach.holds(ours.median, theirs and theirs.median) else "no"
+    label = f"{row.label}, {row.unit}" if row.unit else row.label
+    return label, _figures(ours), beside, _ratio(ours, theirs), reach, verdict
 
 
-def show(rows):
-    """The table as text. What is the same as in the line above is left out."""
-    lines = [("question", "tifftockd", "bare", "", "ratio")]
-    before = None
-    for row in rows:
-        ratio = " / ".join(_ratio(ours, bare) for ours, bare in zip(row.ours, row.bare, strict=True))
-        ours = (row.question, _figures(row.ours))
-        lines.append((*(ours if ours != before else ("", "")), _figures(row.bare), row.beside, ratio))
-        before = ours
-    widths = [max(len(line[column]) for line in lines) for column in range(5)]
-    lines.insert(1, tuple("-" * width for width in widths))
-    return "\n".join(_line(line, widths) for line in lines)
+def as_text(sections):
+    """`sections`: titles of questions with their lines."""
+    every = [HEAD, *(line for _, found in sections for line in found)]
+    widths = [max(len(line[column]) for line in every) for column in range(len(HEAD))]
+    shown = [_line(HEAD, widths), _line(["-" * width for width in widths], widths)]
+    for title, found in sections:
+        shown += [title, *(_line(line, widths) for line in found)]
+    return "\n".join(shown)
 
 
 def _line(cells, widths):
-    question, ours, bare, beside, ratio = (
-        cell.rjust(width) if number in (1, 2, 4) else cell.ljust(width)
+    aligned = [
+        cell.rjust(width) if number in (1, 3) else cell.ljust(width)
         for number, (cell, width) in enumerate(zip(cells, widths, strict=True))
-    )
-    return f"{question}  {ours}  {bare} {beside}  {ratio}"
+    ]
+    return ("  " + "  ".join(aligned)).rstrip()
 
 
-def _figures(values):
-    return " / ".join(_figure(value) for value in values)
+def as_markdown(sections):
+    """The same for a page."""
+    shown = []
+    for title, found in sections:
+        shown += [f"**{title}**", "", _row(HEAD), "|---|--:|---|--:|---|---|", *map(_row, found), ""]
+    return "\n".join(shown)
 
 
-def _figure(value):
-    if value == int(value):
+def _row(cells):
+    return f"| {' | '.join(cells)} |"
+
+
+def _figures(spread):
+    """The median, and the range where the runs differ."""
+    median = figure(spread.median)
+    least, most = figure(spread.least), figure(spread.most)
+    return median if least == most else f"{median} ({least} to {most})"
+
+
+def figure(value):
+    """Three digits that count, and thousands set apart."""
+    if value == int(value) or abs(value) >= 100:
         return f"{value:,.0f}"
-    return f"{value:,.{0 if value >= 100 else 1 if value >= 10 else 2}f}"
+    if abs(value) < 0.1:
+        return f"{value:.2g}"
+    return f"{value:.{1 if abs(value) >= 10 else 2}f}"
 
 
-def _ratio(ours, bare):
-    return f"{ours / bare:.2f}" if bare else "-"
+def _ratio(ours, theirs):
+    return figure(ours.median / theirs.median) if theirs is not None and theirs.median else ""

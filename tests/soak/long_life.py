@@ -15,7 +15,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 
 from tests import age
-from tests.bench.table import percentile
+from tests.bench.figures import percentile
 from tests.daemon import Daemon, UnixConnection, end
 from tifftockd import clock
 from tifftockd.store import Store

@@ -11,7 +11,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 
 from tests.bench import clients
-from tests.bench.table import percentile
+from tests.bench.figures import percentile
 from tests.daemon import Daemon, end, wait_until
 
 # The setting's default: overdue reminders begun a second
