@@ -18,8 +18,8 @@ HASTY = ("store/writer.py", f"{SERVED}{IF}", f"{SERVED}{' ' * 20}served.remove(r
 # Attempts that a crash cut off are made again, and nobody writes that down.
 FORGETFUL = (
     "scheduler/__init__.py",
-    "settlements.append(settle(ending, self._policy()))",
-    "settlements.append(replace(settle(ending, self._policy()), outcome=None))",
+    "settlements.append(settle(ending, self._policy(since=now)))",
+    "settlements.append(replace(settle(ending, self._policy(since=now)), outcome=None))",
 )
 
 pytestmark = pytest.mark.usefixtures("compiler")
