@@ -4,7 +4,6 @@
 """
 
 import json
-import os
 import re
 import socket
 import subprocess
@@ -16,7 +15,7 @@ sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
 from jsonschema import Draft202012Validator
 
-from tests.daemon import PATIENCE
+from tests.daemon import PATIENCE, unmeasured
 from tifftockd.errors import InvalidTime
 from tifftockd.when import parse_span
 
@@ -88,7 +87,7 @@ def run(socket_path, folder, *options, patience=PATIENCE * 10):
     fixed = ("--checks=all", "--no-color", "--output-sanitize=false", "--generation-database=none")
     command = [sys.executable, __file__, socket_path, *fixed, *options]
     # What is to be measured is the daemon.
-    environ = {name: value for name, value in os.environ.items() if not name.startswith("COVERAGE")}
+    environ = unmeasured()
     done = subprocess.run(
         command, cwd=folder, env=environ, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True,
         timeout=patience, check=False,

@@ -15,6 +15,13 @@ from typing import Any
 
 # Before a command for which Ctrl-C is to count, also if the tests run in the background of a shell.
 IN_FOREGROUND = ("env", "--default-signal=INT")
+
+
+def unmeasured():
+    """The environment of a process that coverage is to leave alone: for what it loads, or may write."""
+    return {name: value for name, value in os.environ.items() if not name.startswith("COVERAGE")}
+
+
 # A bound for everything that is waited for: far beyond what a busy machine needs.
 PATIENCE = 30
 

@@ -10,7 +10,7 @@ import threading
 
 import pytest
 
-from tests.daemon import IN_FOREGROUND, PATIENCE, running, wait_until
+from tests.daemon import IN_FOREGROUND, PATIENCE, running, unmeasured, wait_until
 from tests.terminal import COLOUR, COMMAND, Terminal
 from tifftockd.ctl import client
 
@@ -387,7 +387,7 @@ def test_who_may_not_use_the_socket_is_told_how_to_be_let_in(tmp_path):
         os.chown(path, 0, 4)  # adm, which Debian always has
         done = subprocess.run(
             ["setpriv", "--reuid=65534", "--regid=65534", "--clear-groups", *COMMAND, "--url", f"unix:{path}"],
-            capture_output=True, text=True, check=False, timeout=PATIENCE, cwd="/",
+            capture_output=True, text=True, check=False, timeout=PATIENCE, cwd="/", env=unmeasured(),
         )  # fmt: skip
     if "ModuleNotFoundError" in done.stderr or "can't open" in done.stderr or "Permission denied" in done.stderr:
         pytest.skip("this Python cannot be run by others")

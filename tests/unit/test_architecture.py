@@ -8,6 +8,7 @@ from pathlib import Path
 import pytest
 
 import tifftockd
+from tests.daemon import unmeasured
 
 PACKAGE = Path(tifftockd.__file__).parent
 
@@ -97,7 +98,7 @@ def modules(room):
 def loaded_by(*names):
     """The top-level packages that a new Python process holds after it has imported these modules."""
     code = f"import {', '.join(names)}, sys; print(*{{name.partition('.')[0] for name in sys.modules}})"
-    result = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    result = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True, env=unmeasured())
     return set(result.stdout.split())
 
 

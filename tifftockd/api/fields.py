@@ -134,14 +134,15 @@ def _count(name: str, value: object) -> int | None:
 
 
 def _catch_up(name: str, value: object) -> CatchUp:
-    return _choice(name, value, CatchUp)
+    return choice(name, value, CatchUp)
 
 
 def _overlap(name: str, value: object) -> Overlap:
-    return _choice(name, value, Overlap)
+    return choice(name, value, Overlap)
 
 
-def _choice(name: str, value: object, kinds: type[Kind]) -> Kind:
+def choice(name: str, value: object, kinds: type[Kind]) -> Kind:
+    """One of an enum's values. InvalidInput."""
     if isinstance(value, str) and value in [*kinds]:
         return kinds(value)
     raise InvalidInput(f"'{name}' must be one of {', '.join(kinds)}", field=name)

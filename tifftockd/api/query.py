@@ -4,11 +4,10 @@ from __future__ import annotations
 
 import re
 from collections.abc import Mapping
-from enum import StrEnum
-from typing import TypeVar
 from urllib.parse import parse_qsl, urlencode
 
 from tifftockd.api.drafts import read_when
+from tifftockd.api.fields import Kind, choice
 from tifftockd.api.form import mend_plus
 from tifftockd.api.route import Parameter, Request
 from tifftockd.clock import Micros
@@ -16,8 +15,6 @@ from tifftockd.errors import InvalidInput, InvalidTime
 
 MOST = 10_000
 LAST_ID = 2**63 - 1
-
-Choice = TypeVar("Choice", bound=StrEnum)
 
 _NUMBER = re.compile(r"[0-9]{1,19}")
 
@@ -59,15 +56,12 @@ def read_number(query: Mapping[str, str], parameter: Parameter) -> int | None:
     return int(text)
 
 
-def read_choice(query: Mapping[str, str], name: str, kinds: type[Choice]) -> Choice | None:
+def read_choice(query: Mapping[str, str], name: str, kinds: type[Kind]) -> Kind | None:
     """One of an enum's values, or None where it was not given."""
     text = query.get(name)
     if text is None:
         return None
-    try:
-        return kinds(text)
-    except ValueError:
-        raise InvalidInput(f"{name!r} must be one of {', '.join(kinds)}", field=name) from None
+    return choice(name, text, kinds)
 
 
 def read_instant(request: Request, name: str) -> Micros | None:
