@@ -130,7 +130,7 @@ def test_no_kill_skips_or_doubles_an_occurrence(daemon, tmp_path):
     for _ in range(6):
         # Around a full second: a claim comes up to 50 ms before it, its outcome some milliseconds after.
         now = time.time()
-        time.sleep(1 - now % 1 + chance.uniform(-0.06, 0.02))
+        time.sleep((chance.uniform(-0.06, 0.02) - now) % 1)
         daemon.kill()
         daemon.start()
     end = time.time()

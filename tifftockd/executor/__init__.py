@@ -18,7 +18,7 @@ from tifftockd.config import Config
 from tifftockd.errors import InvalidTime, TifftockError
 from tifftockd.executor.claims import Claim, Claims
 from tifftockd.executor.generation import Generation
-from tifftockd.executor.loop import Loop
+from tifftockd.executor.loop import Loop, Timer
 from tifftockd.executor.pool import Limits, Pool
 from tifftockd.executor.processes import Template
 from tifftockd.handlers.builtin import builtin_specs
@@ -33,7 +33,7 @@ T = TypeVar("T")
 
 # Endings are settled so many at a time, or after so many seconds; the last one that runs waits for nobody.
 _GATHER = 64
-_GATHER_TIME = 0.004
+_GATHER_TIME = 0.01
 # How often a stopping executor looks whether it is done, in seconds.
 _LOOK = 0.02
 # How long killed attempts are waited for, in seconds.
@@ -59,6 +59,7 @@ class Executor:
         self._draining: list[Generation] = []
         self._endings: list[Ending] = []
         self._endings_lock = threading.Lock()
+        self._gathered: Timer | None = None  # when they are told of
 
     def start(self) -> None:
         """Begin, and load the drop-ins meanwhile: `registry.wait` tells when that is done."""
@@ -138,6 +139,11 @@ class Executor:
         """Have a worker ready for this instant."""
         if (pool := self._current.pools.get(method)) is not None:
             pool.warm(max(0, fire_at - clock.now()) / SECOND)
+
+    @property
+    def gathering(self) -> bool:
+        """Whether there are endings; then `changed` is about to be called."""
+        return bool(self._endings)
 
     def take_endings(self) -> list[Ending]:
         """What has ended since the last call; their claims stay known until `claims.forget`."""
@@ -227,10 +233,12 @@ class Executor:
             gathered = len(self._endings)
         self.claims.in_hand -= 1
         # One transaction for many: while others run, an ending waits a moment for theirs.
-        if self.claims.in_hand == 0 or gathered >= _GATHER:
+        if self.claims.in_hand == 0 or gathered == _GATHER:
+            if self._gathered is not None:
+                self._gathered.cancel()
             self._changed()
         elif gathered == 1:
-            self._loop.after(_GATHER_TIME, self._changed)
+            self._gathered = self._loop.after(_GATHER_TIME, self._changed)
         if self._draining:
             self._loop.call(self._drained)
 

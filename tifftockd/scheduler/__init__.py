@@ -313,9 +313,9 @@ class Scheduler:
             return clock.RELEASED  # the alarm rings when the clock is set; one that is slewed gets here unnoticed
         times = [self._cleaning.next(now), self._next_latest + 1 if self._next_latest is not None else None]
         for method, fire_at in _earlier(self._next, self._hints).items():
-            if self._executor.room(method) == 0:
-                continue  # the executor wakes us when there is
             at = fire_at - _LEAD
+            if self._executor.room(method) == 0 or (at <= now and self._executor.gathering):
+                continue  # the executor wakes us when there is, or when the endings that it has are enough for a pass
             if not self._executor.is_warm(method):
                 if fire_at - _WARM <= now:
                     self._executor.warm(method, fire_at)

@@ -31,7 +31,7 @@ def connect(url: str) -> dataset.Database:
     # dataset sets up connections too, but after every one the same, and before ours could look at the file.
     database = dataset.connect(
         url,
-        engine_kwargs={"hide_parameters": True},  # errors are logged, and parameters are what users wrote
+        engine_kwargs={"paramstyle": "named"},  # sqlite3 takes them by name as they are
         ensure_schema=False,
         row_type=dict,
         sqlite_wal_mode=False,

@@ -7,8 +7,6 @@ import sqlite3
 from contextlib import suppress
 from pathlib import Path
 
-from sqlalchemy import Connection
-
 from tifftockd import clock
 from tifftockd.errors import StoreError
 
@@ -22,11 +20,11 @@ class Damage(Exception):
     """What SQLite found wrong when it looked through."""
 
 
-def check(connection: Connection, path: Path) -> None:
+def check(cursor: sqlite3.Cursor, path: Path) -> None:
     """Look through a database, unless it is large. Damage."""
     if path.stat().st_size > _CHECKED:
         return
-    found = str(connection.exec_driver_sql("PRAGMA quick_check(1)").scalar_one())
+    found = str(cursor.execute("PRAGMA quick_check(1)").fetchone()[0])
     if found != "ok":
         raise Damage(found.splitlines()[-1])
 

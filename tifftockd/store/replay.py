@@ -32,15 +32,18 @@ class Once:
 
 def refuse_repeat(tx: Transaction, once: Once) -> None:
     """Raise Replayed if it was answered before, KeyReused if something else was."""
-    row = tx.execute(sql.REPLAY, {"caller": once.caller, "route": once.route, "key": once.key}).first()
-    if row is None or row.created < once.now - KEPT:
+    row = tx.execute(sql.REPLAY, {"caller": once.caller, "route": once.route, "key": once.key}).fetchone()
+    if row is None:
         return
-    if row.digest != once.digest:
+    digest, answer, created = row
+    if created < once.now - KEPT:
+        return
+    if digest != once.digest:
         raise KeyReused(
             "this Idempotency-Key was used for another request: send a new one with each new request",
             field="Idempotency-Key",
         )
-    raise Replayed(zlib.decompress(row.answer))
+    raise Replayed(zlib.decompress(answer))
 
 
 def keep(tx: Transaction, once: Once, made: list[Reminder]) -> None:

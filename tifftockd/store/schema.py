@@ -7,9 +7,8 @@ in the writing transaction itself, so that no request ever counts rows.
 from __future__ import annotations
 
 import os
+import sqlite3
 from collections.abc import Callable
-
-from sqlalchemy import Connection
 
 from tifftockd.errors import StoreError
 
@@ -123,15 +122,15 @@ MIGRATIONS = [_V1, _V2, _V3]
 VERSION = len(MIGRATIONS)
 
 
-def migrate(connection: Connection, name: str, migrating: Callable[[], None]) -> None:
+def migrate(cursor: sqlite3.Cursor, name: str, migrating: Callable[[], None]) -> None:
     """Bring the database to this release's version, inside the caller's transaction.
 
     `migrating` is called first when there is something to bring along.
     StoreError when it is somebody else's, or written by a newer release: it is left as it is.
     """
-    version = _pragma(connection, "user_version")
-    application = _pragma(connection, "application_id")
-    if application not in (0, APPLICATION_ID) or (application == 0 and not _is_empty(connection)):
+    version = _pragma(cursor, "user_version")
+    application = _pragma(cursor, "application_id")
+    if application not in (0, APPLICATION_ID) or (application == 0 and not _is_empty(cursor)):
         raise StoreError(
             f"{name} is not a database of tifftockd; set DATABASE_URL to another file", exit_code=os.EX_CONFIG
         )
@@ -147,17 +146,17 @@ def migrate(connection: Connection, name: str, migrating: Callable[[], None]) ->
         migrating()
     for script in MIGRATIONS[version:]:
         for statement in _statements(script):
-            connection.exec_driver_sql(statement)
-    connection.exec_driver_sql(f"PRAGMA application_id = {APPLICATION_ID}")
-    connection.exec_driver_sql(f"PRAGMA user_version = {VERSION}")
+            cursor.execute(statement)
+    cursor.execute(f"PRAGMA application_id = {APPLICATION_ID}")
+    cursor.execute(f"PRAGMA user_version = {VERSION}")
 
 
-def _pragma(connection: Connection, name: str) -> int:
-    return int(connection.exec_driver_sql(f"PRAGMA {name}").scalar_one())
+def _pragma(cursor: sqlite3.Cursor, name: str) -> int:
+    return int(cursor.execute(f"PRAGMA {name}").fetchone()[0])
 
 
-def _is_empty(connection: Connection) -> bool:
-    return connection.exec_driver_sql("SELECT 1 FROM sqlite_schema").first() is None
+def _is_empty(cursor: sqlite3.Cursor) -> bool:
+    return cursor.execute("SELECT 1 FROM sqlite_schema").fetchone() is None
 
 
 def _statements(script: str) -> list[str]:

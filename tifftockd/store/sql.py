@@ -35,7 +35,7 @@ INSERT_AS = text(str(INSERT).replace("(due,", "(id, due,").replace("(:due,", "(:
 MANY = text(f"SELECT {rows.REMINDER} FROM reminder WHERE id IN (SELECT value FROM json_each(:ids))")
 ONE = text(f"SELECT {rows.REMINDER} FROM reminder WHERE id = :id")
 STATE = text("SELECT state FROM reminder WHERE id = :id")
-DELETE = text("DELETE FROM reminder WHERE id = :id")
+DELETE = text("DELETE FROM reminder WHERE id IN (SELECT value FROM json_each(:ids))")
 UPDATE = text(
     "UPDATE reminder SET state = :state, fire_at = :fire_at, attempts = :attempts, failures = :failures,"
     " interruptions = :interruptions, last_error = :last_error, claimed = NULL, repeatable = NULL, ended = :ended"
@@ -61,18 +61,21 @@ HISTORY = text(f"SELECT {rows.ENTRY} FROM history WHERE id < :before ORDER BY id
 HISTORY_OF_REMINDER = text(
     f"SELECT {rows.ENTRY} FROM history WHERE reminder = :reminder AND id < :before ORDER BY id DESC LIMIT :limit"
 )
+# What has ended, as a JSON array: one step of SQLite's for many, and the reminders' rows say the rest.
 INSERT_HISTORY = text(
     "INSERT INTO history (reminder, attempt, key, method, recipient, message, options, tz, due, started, finished,"
-    " outcome, error, output, max_late, retries) VALUES (:reminder, :attempt, :key, :method, :recipient, :message,"
-    " :options, :tz, :due, :started, :finished, :outcome, :error, :output, :max_late, :retries)"
+    " outcome, error, output, max_late, retries) SELECT reminder.id, entry.value ->> 1, entry.value ->> 2, method,"
+    " recipient, message, options, tz, entry.value ->> 3, entry.value ->> 4, entry.value ->> 5, entry.value ->> 6,"
+    " entry.value ->> 7, entry.value ->> 8, max_late, retries"
+    " FROM json_each(:entries) AS entry CROSS JOIN reminder ON reminder.id = entry.value ->> 0"
 )
 DUE = text(
     "SELECT fire_at, id FROM reminder INDEXED BY reminder_next WHERE state = 'pending' AND method = :method"
     " AND fire_at BETWEEN :start AND :until ORDER BY fire_at, id LIMIT :limit"
 )
 CLAIM = text(
-    "UPDATE reminder SET state = 'firing', attempts = attempts + 1, claimed = :now, repeatable = :repeatable"
-    " WHERE id = :id"
+    "UPDATE reminder SET state = 'firing', attempts = attempts + 1, claimed = :now, repeatable = chosen.value ->> 1"
+    f" FROM json_each(:chosen) AS chosen WHERE reminder.id = chosen.value ->> 0 RETURNING {rows.REMINDER}"
 )
 # INDEXED BY: without statistics SQLite prefers the index that begins with `state`, and reads all that is pending.
 EXPIRED = text(

@@ -8,8 +8,6 @@ from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import replace
 from typing import Any, Protocol
 
-from sqlalchemy.exc import SQLAlchemyError
-
 from tifftockd.clock import Micros
 from tifftockd.errors import Firing, NotFound
 from tifftockd.reminder import FINAL, Draft, Entry, Occurrence, Outcome, Reminder, Settlement, State
@@ -61,15 +59,16 @@ def insert(tx: Transaction, draft: Draft, owner: int | None, now: Micros) -> Rem
     """A new row."""
     values = arm(draft)
     id_ = tx.execute(sql.INSERT, values | {"owner": owner, "created": now}).lastrowid
+    assert id_ is not None
     return _new(id_, draft, values["key"], owner, now)
 
 
 def insert_all(tx: Transaction, drafts: Sequence[Draft], owner: int | None, now: Micros) -> list[Reminder]:
     """New rows, their ids in the drafts' order."""
-    first = (tx.execute(sql.LAST_ID).scalar() or 0) + 1
+    first = (tx.value(sql.LAST_ID) or 0) + 1
     values = [arm(draft) | {"id": id_, "owner": owner, "created": now} for id_, draft in enumerate(drafts, first)]
     if values:
-        tx.execute(sql.INSERT_AS, values)
+        tx.execute_each(sql.INSERT_AS, values)
     return [_new(row["id"], draft, row["key"], owner, now) for row, draft in zip(values, drafts, strict=True)]
 
 
@@ -115,23 +114,27 @@ def read(tx: Transaction, ids: Sequence[int], set_aside: Micros | None = None) -
     if not ids:
         return []
     try:
-        found = {row[0]: rows.reminder(row) for row in tx.execute(sql.MANY, {"ids": json.dumps(ids)})}
-        return [found[id_] for id_ in ids if id_ in found]
-    except (ValueError, TypeError, SQLAlchemyError):
+        return _in_order(ids, tx.execute(sql.MANY, {"ids": json.dumps(ids)}))
+    except (ValueError, TypeError):
         return [one for id_ in ids for one in _read_alone(tx, id_, set_aside)]
+
+
+def _in_order(ids: Sequence[int], found: Iterable[Sequence[Any]]) -> list[Reminder]:
+    reminders = {row[0]: rows.reminder(row) for row in found}
+    return [reminders[id_] for id_ in ids if id_ in reminders]
 
 
 def _read_alone(tx: Transaction, id_: int, set_aside: Micros | None) -> list[Reminder]:
     try:
         return [rows.reminder(row) for row in tx.execute(sql.ONE, {"id": id_})]
-    except (ValueError, TypeError, SQLAlchemyError) as error:
-        reason = f"the row cannot be read: {str(getattr(error, 'orig', error)).splitlines()[0]}"
+    except (ValueError, TypeError) as error:
+        reason = f"the row cannot be read: {str(error).splitlines()[0]}"
     if set_aside is not None:
         parameters = {"id": id_, "now": set_aside, "reason": reason}
         tx.execute(sql.SET_ASIDE_HISTORY, parameters)
         tx.execute(sql.SET_ASIDE, parameters)
         return []
-    state = tx.execute(sql.STATE, {"id": id_}).scalar()
+    state = tx.value(sql.STATE, {"id": id_})
     return [rows.unreadable(id_, state, reason)] if state else []
 
 
@@ -189,9 +192,16 @@ def claim(tx: Transaction, wants: Iterable[Want], since: Micros, allowance: int,
             overdue += _due(tx, want, None, since - 1, min(want.room - len(due), allowance))
     overdue.sort()
     chosen = sorted(overdue[:allowance] + fresh)
-    if chosen:
-        tx.execute(sql.CLAIM, [{"id": id_, "now": now, "repeatable": safe} for _, id_, safe in chosen])
-    return read(tx, [id_ for _, id_, _ in chosen], now)
+    if not chosen:
+        return []
+    ids = [id_ for _, id_, _ in chosen]
+    claimed = tx.execute(
+        sql.CLAIM, {"chosen": json.dumps([(id_, safe) for _, id_, safe in chosen]), "now": now}
+    ).fetchall()
+    try:
+        return _in_order(ids, claimed)
+    except (ValueError, TypeError):
+        return read(tx, ids, now)
 
 
 def _due(
@@ -200,63 +210,36 @@ def _due(
     if limit <= 0:
         return []
     parameters = {"method": want.method, "start": -(2**63) if start is None else start, "until": until, "limit": limit}
-    return [(row.fire_at, row.id, want.repeatable) for row in tx.execute(sql.DUE, parameters)]
+    return [(fire_at, id_, want.repeatable) for fire_at, id_ in tx.execute(sql.DUE, parameters)]
 
 
 def settle(tx: Transaction, settlements: Sequence[Settlement]) -> None:
     """Write the history of what has ended, and drop its reminders or move them on."""
     entries = [entry for settlement in settlements for entry in _entries(settlement)]
-    dropped = [{"id": settlement.reminder.id} for settlement in settlements if settlement.state is None]
+    dropped = [settlement.reminder.id for settlement in settlements if settlement.state is None]
     kept = [_moved(one) for one in settlements if one.state is not None and one.next is None]
     armed = [_armed(one.reminder, one.next) for one in settlements if one.next is not None]
-    for statement, parameters in (
-        (sql.INSERT_HISTORY, entries),
-        (sql.DELETE, dropped),
-        (sql.UPDATE, kept),
-        (sql.NEXT, armed),
-    ):
-        if parameters:
-            tx.execute(statement, parameters)
+    if entries:
+        tx.execute(sql.INSERT_HISTORY, {"entries": json.dumps(entries)})
+    if dropped:
+        tx.execute(sql.DELETE, {"ids": json.dumps(dropped)})
+    if kept:
+        tx.execute_each(sql.UPDATE, kept)
+    if armed:
+        tx.execute_each(sql.NEXT, armed)
 
 
-def _entries(settlement: Settlement) -> Iterator[dict[str, Any]]:
-    """A line for what has ended, and one for each occurrence that was passed over."""
+def _entries(settlement: Settlement) -> Iterator[tuple[Any, ...]]:
+    """A line for what has ended, and one for each occurrence that was passed over, as INSERT_HISTORY takes them."""
     if settlement.outcome is None:
         return
-    entry = _entry(settlement)
-    yield entry
+    reminder, finished = settlement.reminder, settlement.finished
+    yield (
+        reminder.id, settlement.attempts, reminder.key, reminder.due, settlement.started, finished,
+        settlement.outcome, settlement.error, settlement.output,
+    )  # fmt: skip
     for due in settlement.passed:
-        yield entry | {
-            "attempt": 0,
-            "key": _new_key(),
-            "due": due,
-            "started": None,
-            "outcome": Outcome.MISSED,
-            "error": settlement.passed_why,
-            "output": None,
-        }
-
-
-def _entry(settlement: Settlement) -> dict[str, Any]:
-    reminder = settlement.reminder
-    return {
-        "reminder": reminder.id,
-        "attempt": settlement.attempts,
-        "key": reminder.key,
-        "method": reminder.method,
-        "recipient": reminder.to,
-        "message": reminder.message,
-        "options": rows.dump_options(reminder.options),
-        "tz": reminder.tz,
-        "due": reminder.due,
-        "started": settlement.started,
-        "finished": settlement.finished,
-        "outcome": settlement.outcome,
-        "error": settlement.error,
-        "output": settlement.output,
-        "max_late": reminder.max_late,
-        "retries": reminder.retries,
-    }
+        yield reminder.id, 0, _new_key(), due, None, finished, Outcome.MISSED, settlement.passed_why, None
 
 
 def _armed(reminder: Reminder, coming: Occurrence) -> dict[str, Any]:
@@ -283,12 +266,17 @@ def _moved(settlement: Settlement) -> dict[str, Any]:
     }
 
 
+def counts(tx: Transaction) -> dict[str, int]:
+    """How many reminders there are in each state, and entries of `history`."""
+    return dict(tx.execute(sql.COUNTS))
+
+
 def kept(tx: Transaction) -> tuple[int, int]:
     """How many entries of history and how many final reminders there are."""
-    counts = {row.name: row.n for row in tx.execute(sql.COUNTS)}
-    return counts["history"], sum(counts[state] for state in FINAL)
+    tally = counts(tx)
+    return tally["history"], sum(tally[state] for state in FINAL)
 
 
 def next_by_method(tx: Transaction) -> dict[str, Micros]:
     """When each method's first pending attempt is due."""
-    return {row.method: row.fire_at for row in tx.execute(sql.UPCOMING)}
+    return dict(tx.execute(sql.UPCOMING))
