@@ -17,7 +17,7 @@ from tifftockd.executor import Executor
 from tifftockd.executor.heartbeat import Pulse
 from tifftockd.scheduler import Scheduler
 from tifftockd.server import Server, open_sockets
-from tifftockd.store import Store
+from tifftockd.store import Store, Summary
 from tifftockd.systemd import Notifier, Watchdog
 
 SIGNALS = (signal.SIGTERM, signal.SIGINT, signal.SIGHUP)
@@ -57,9 +57,10 @@ class Daemon:
         self._env_file = env_file
         self._inherited = list(inherited)
         self._complaint = ""  # why the last reload failed
+        self._summary: Summary | None = None  # what STATUS shows
         self._store = Store(config.database_url, config.database_path)
         self._notifier = Notifier(environ)
-        self._watchdog = Watchdog(self._notifier, environ, [self._turns, self._answers], self._status)
+        self._watchdog = Watchdog(self._notifier, environ, self._works, self._status)
         self._scheduler = Scheduler(self._store, config, self._watchdog.changed)
         self._executor = Executor(config, self._scheduler.wake)
         self._pulse = Pulse(self._is_well, self._executor.beat)
@@ -97,7 +98,7 @@ class Daemon:
         self._server.start()
         self._executor.registry.wait(_GRACE)
         self._scheduler.start(self._executor)
-        if not (self._scheduler.has_looked(_START) and self._server.answers(_START)):
+        if not (self._scheduler.has_looked(_START) and self._server.probe()(_START)):
             raise StoreError(f"the database does not answer: {self._store.fault or 'it takes too long'}")
         addresses = " ".join(_address(one) for one in sockets)
         journal.event("listening", addresses=addresses, version=__version__, interrupted=interrupted or None)
@@ -149,25 +150,24 @@ class Daemon:
     # ---- what the service manager is told, and others
 
     def _is_well(self) -> bool:
-        return (
-            self._turns(_PROBE)
-            and self._answers(_PROBE)
-            and self._store.fault is None
-            and not clock.is_wrong(clock.now())
-        )
+        return self._works(_PROBE) and self._store.fault is None and not clock.is_wrong(clock.now())
 
-    def _turns(self, patience: float) -> bool:
-        return self._scheduler.turns(patience) and self._executor.turns(patience)
+    def _works(self, patience: float) -> bool:
+        """Whether the API answers and the scheduler's and the executor's threads turn: all asked at once."""
+        assert self._server is not None
+        end = clock.monotonic() + patience
+        asked = [part.probe() for part in (self._server, self._scheduler, self._executor)]
+        return all(answered(max(0.0, end - clock.monotonic())) for answered in asked)
 
-    def _answers(self, patience: float) -> bool:
-        return self._server is not None and self._server.answers(patience)
-
-    def _status(self) -> str:
+    def _status(self, changed: bool) -> str:
         """One line for people: `3 pending, next in 2h 14min (email), 1 failed`."""
         try:
-            summary = self._store.summary()
+            if changed or self._summary is None:
+                self._summary = self._store.summary()
         except StoreUnavailable as error:
+            self._summary = None
             return error.message
+        summary = self._summary
         now = clock.now()
         told = [f"{summary.counts['pending']} pending"]
         if clock.is_wrong(now):
@@ -179,8 +179,8 @@ class Daemon:
         failures = [file.rpartition("/")[2] for file, _ in self._executor.registry.failures()]
         if failures:
             told.append(f"cannot load {' '.join(failures)}")
-        if summary.fault is not None:
-            told.insert(0, f"cannot write: {summary.fault}")
+        if self._store.fault is not None:
+            told.insert(0, f"cannot write: {self._store.fault}")
         return ", ".join([*told, self._complaint] if self._complaint else told)
 
     # ---- sockets

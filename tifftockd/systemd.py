@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import socket
 import threading
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Mapping
 
 import sdnotify
 
@@ -91,7 +91,7 @@ class Notifier:
 
 
 class Watchdog:
-    """A thread that says WATCHDOG=1 for as long as its probes find the work going on, and keeps STATUS.
+    """A thread that says WATCHDOG=1 for as long as its probe finds the work going on, and keeps STATUS.
 
     Without a service manager it does nothing.
     """
@@ -100,15 +100,16 @@ class Watchdog:
         self,
         notifier: Notifier,
         environ: Mapping[str, str],
-        probes: Sequence[Callable[[float], bool]],
-        status: Callable[[], str],
+        probe: Callable[[float], bool],
+        status: Callable[[bool], str],
     ) -> None:
-        """Each of `probes` gets the seconds it may take; `status` gives the text of the moment."""
+        """`probe` gets the seconds it may take; `status` gives the text of the moment, told if anything has changed."""
         self._notifier = notifier
-        self._probes = probes
+        self._probe = probe
         self._status = status
-        # A third, so that one probe that takes as long as it may still leaves time for the next.
-        self._every = _watchdog_seconds(environ) / 3
+        # Half of the time, and a third for the probe: one that takes as long as it may is still in time.
+        watched = _watchdog_seconds(environ)
+        self._every, self._patience = watched / 2, watched / 3
         self._changed = threading.Event()
         self._stopping = False
         self._thread = make_thread("watchdog", self._run)
@@ -130,22 +131,23 @@ class Watchdog:
             self._thread.join()
 
     def _run(self) -> None:
-        probe_at = clock.monotonic()
+        probe_at, changed = clock.monotonic(), True
         while not self._stopping:
             if self._every and clock.monotonic() >= probe_at:
-                # Its wake-ups are no news.
-                well = all(probe(self._every) for probe in self._probes)
+                well = self._probe(self._patience)
                 if well:
                     self._notifier.alive()
                 probe_at = clock.monotonic() + (self._every if well else min(self._every, _AGAIN))
             self._changed.clear()
-            shown = self._notifier.status(self._status(), clock.monotonic())
+            shown = self._notifier.status(self._status(changed), clock.monotonic())
             left = max(0.0, probe_at - clock.monotonic()) if self._every else None
             if not shown:
                 left = STATUS_EVERY if left is None else min(left, STATUS_EVERY)
-            if self._changed.wait(left) and not self._stopping:
+            changed = self._changed.wait(left)
+            if changed and not self._stopping:
                 # What comes in a burst is shown together.
                 self._pause(probe_at)
+            changed = changed or not shown
 
     def _pause(self, probe_at: float) -> None:
         end = clock.monotonic() + STATUS_EVERY

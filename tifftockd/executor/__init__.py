@@ -96,9 +96,9 @@ class Executor:
         self._ask(lambda: self._each(Generation.close))
         self._loop.stop()
 
-    def turns(self, patience: float) -> bool:
-        """Whether its thread does what it is asked, within so many seconds."""
-        return self._loop.turns(patience)
+    def probe(self) -> Callable[[float], bool]:
+        """Ask its thread for a sign; what is returned tells whether it came, within so many seconds."""
+        return self._loop.probe()
 
     @property
     def alive(self) -> bool:

@@ -68,11 +68,11 @@ class Loop:
         self._calls.append(function)
         os.eventfd_write(self._wake, 1)
 
-    def turns(self, patience: float) -> bool:
-        """From any thread: whether it does what it is asked, within so many seconds."""
+    def probe(self) -> Callable[[float], bool]:
+        """From any thread: what is returned tells whether it does what it is asked, within so many seconds."""
         done = threading.Event()
         self.call(done.set)
-        return done.wait(patience)
+        return done.wait
 
     @property
     def alive(self) -> bool:

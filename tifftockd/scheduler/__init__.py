@@ -10,8 +10,8 @@ from __future__ import annotations
 import os
 import select
 import threading
+from collections import deque
 from collections.abc import Callable, Sequence
-from contextlib import suppress
 from dataclasses import replace
 
 from tifftockd import clock, journal
@@ -46,13 +46,14 @@ class Scheduler:
     def __init__(self, store: Store, config: Config, changed: Callable[[], None] = lambda: None) -> None:
         """`changed` is called, from any thread, when there is something new to tell people."""
         self._changed = changed
-        self._turned = threading.Condition()
-        self._turns = 0
+        self._looked = threading.Event()
+        self._asked: deque[threading.Event] = deque()  # by probes
         self._store = store
         self._config = config
         self._executor: Executor | None = None
         self._alarm = clock.Alarm()
         self._wake = os.eventfd(0, os.EFD_CLOEXEC | os.EFD_NONBLOCK)
+        self._probed = os.eventfd(0, os.EFD_CLOEXEC | os.EFD_NONBLOCK)
         self._lock = threading.Lock()
         self._hints: dict[str, Micros] = {}  # reminders stored since the last pass began
         self._next: dict[str, Micros] = {}  # the first pending attempt of each method, at the last pass
@@ -112,17 +113,16 @@ class Scheduler:
         """How many attempts are being made."""
         return 0 if self._executor is None else self._executor.claims.in_hand
 
-    def turns(self, patience: float) -> bool:
-        """Wake the thread and see it turn, with success or not, within so many seconds."""
-        with self._turned:
-            before = self._turns
-            self.wake()
-            return self._turned.wait_for(lambda: self._turns > before, patience)
+    def probe(self) -> Callable[[float], bool]:
+        """Wake the thread; what is returned tells whether it turns, with success or not, within so many seconds."""
+        turned = threading.Event()
+        self._asked.append(turned)
+        os.eventfd_write(self._probed, 1)
+        return turned.wait
 
     def has_looked(self, patience: float) -> bool:
         """Wait for the first pass that succeeds: overdue work has been looked at."""
-        with self._turned:
-            return self._turned.wait_for(lambda: self.passes > 0, patience)
+        return self._looked.wait(patience)
 
     # ---- what the daemon does
 
@@ -180,21 +180,18 @@ class Scheduler:
         poll = select.poll()
         poll.register(self._alarm.fileno(), select.POLLIN)
         poll.register(self._wake, select.POLLIN)
+        poll.register(self._probed, select.POLLIN)
         given_back = False
         tries = 0
         while True:
-            with self._turned:
-                self._turns += 1
-                self._turned.notify_all()
             last, pause = self._stopping, None
             try:
                 if not self._claiming and not given_back:
                     self._give_back()
                     given_back = True
                 self._pass(clock.now())
-                with self._turned:
-                    self.passes += 1
-                    self._turned.notify_all()
+                self.passes += 1
+                self._looked.set()
                 if last and not self._endings:
                     return
                 if self._set_alarm():
@@ -208,11 +205,20 @@ class Scheduler:
                 tries += 1
                 if tries > _LAST_TRIES:
                     return  # what has ended without a record is found at the next start
-            poll.poll(pause)
-            with suppress(BlockingIOError):
-                os.eventfd_read(self._wake)
+            self._sleep(poll, pause)
             if self._alarm.acknowledge():
                 self._clock_set()
+
+    def _sleep(self, poll: select.poll, milliseconds: int | None) -> None:
+        """Until something is to be done. A probe alone is only answered."""
+        probed_only = True
+        while probed_only:
+            ready = {fd for fd, _ in poll.poll(milliseconds)}
+            probed_only = ready == {self._probed}
+            for fd in ready & {self._wake, self._probed}:
+                os.eventfd_read(fd)
+            while self._asked:
+                self._asked.popleft().set()
 
     def _pass(self, now: Micros) -> None:
         """Settle, expire, claim: one transaction; then hand out what was claimed."""
@@ -254,10 +260,10 @@ class Scheduler:
             report(settlement)
         if self._outage is not None:
             self._look_at_outage(self._outage, [*settlements, *turn.expired], turn.claimed)
-        if settlements or turn.expired or turn.claimed:
+        kept = self._config.history_days, self._config.history_max
+        cleaned = not idle and self._cleaning.step(turn.kept, now, *kept)
+        if settlements or turn.expired or turn.claimed or cleaned:
             self._changed()
-        if not idle:
-            self._cleaning.step(turn.kept, now, self._config.history_days, self._config.history_max)
 
     def _settle_apart(self, settlements: list[Settlement]) -> None:
         """The store works, and still a pass failed: settle one by one, so that an odd one holds up no other."""

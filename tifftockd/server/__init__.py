@@ -69,23 +69,28 @@ class Server:
         """Whether connections are being served."""
         return self._thread.is_alive()
 
-    def answers(self, patience: float) -> bool:
-        """Whether /health is answered, whatever the answer, within so many seconds.
+    def probe(self) -> Callable[[float], bool]:
+        """Ask for /health; what is returned tells whether there is an answer, whichever, within so many seconds.
 
         Asked on a connection that is not accepted but handed to the loop: no crowd of clients can take its place.
         """
         server = self._servers[0]
         ours, theirs = socket.socketpair()
-        with ours:
-            ours.settimeout(patience)
-            server.trigger.pull_trigger(
-                lambda: server.channel_class(server, theirs, ("localhost", None), server.adj, map=self._map)
-            )
-            try:
-                ours.sendall(b"GET /health HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n\r\n")
-                return bool(ours.recv(1))
-            except OSError:
-                return False
+        # Before the loop is told of it, which then finds the request there: one wake-up for both.
+        ours.sendall(b"GET /health HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n\r\n")
+        server.trigger.pull_trigger(
+            lambda: server.channel_class(server, theirs, ("localhost", None), server.adj, map=self._map)
+        )
+
+        def answered(patience: float) -> bool:
+            with ours:
+                ours.settimeout(patience)
+                try:
+                    return bool(ours.recv(1))
+                except OSError:
+                    return False
+
+        return answered
 
     def stop(self, timeout: float) -> bool:
         """Accept no more, answer the requests that have arrived, and close; True if all got done in so many seconds."""
