@@ -8,6 +8,7 @@ import socket
 import subprocess
 import sys
 import time
+from collections.abc import Callable
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -67,6 +68,8 @@ class Daemon:
     process: subprocess.Popen | None = None
     # A command that executes the daemon, such as nsenter(1), and its arguments.
     prefix: tuple[str, ...] = ()
+    # What starts the process, and gives what subprocess.Popen gives: tests/faults/nursery.py has another.
+    spawn: Callable[..., Any] = subprocess.Popen
 
     @property
     def socket_path(self):
@@ -113,7 +116,7 @@ class Daemon:
     def start(self, *arguments, wait=True):
         before = self.log_text().count(" listening ")
         with (self.folder / "log").open("a") as log:
-            self.process = subprocess.Popen(
+            self.process = self.spawn(
                 [*self.prefix, sys.executable, "-m", "tifftockd", *arguments],
                 env=self.environ, cwd=self.folder, stderr=log,
             )  # fmt: skip

@@ -1,6 +1,7 @@
 """One crash: the daemon is killed at one call of its life, started again, and held to what it had promised."""
 
 import shutil
+import subprocess
 import time
 from dataclasses import dataclass
 from pathlib import Path
@@ -8,6 +9,7 @@ from pathlib import Path
 from tests.daemon import wait_until
 from tests.faults import check, life, preload, recording
 from tests.faults.check import Found, Known, Violation
+from tests.faults.processes import waited
 
 # Seconds within which a daemon is ready again
 READY = 2.0
@@ -28,7 +30,7 @@ class Point:
 class Result:
     point: Point
     hit: bool  # False: that run made fewer calls, and ended by itself
-    ready: float  # seconds from the start after the crash until it listened, see _waited
+    ready: float  # seconds from the start after the crash until it listened, see _ready
     repeats: int  # effects that came again, with the history's explanation
     violations: list[Violation]
 
@@ -36,12 +38,13 @@ class Result:
 class Stage:
     """The state from which each chapter starts, and the calls that it makes: from one run of all of them."""
 
-    def __init__(self, folder, chapters=tuple(life.CHAPTERS), replacing=None):
-        """`replacing`: as life.replace has it."""
+    def __init__(self, folder, chapters=tuple(life.CHAPTERS), replacing=None, spawn=subprocess.Popen):
+        """`replacing`: as life.replace has it; `spawn`: as Daemon has it."""
         self._folder = folder
+        self._spawn = spawn
         self._events = {}
         self.points = []
-        running = life.make_daemon(folder / "run")
+        running = life.make_daemon(folder / "run", spawn=spawn)
         if replacing is not None:
             life.replace(running, *replacing)
         client = life.Client(running)
@@ -60,7 +63,7 @@ class Stage:
     def enter(self, name, folder):
         """A daemon in a copy of the state at the chapter's beginning, and the client that knows it."""
         shutil.copytree(self._folder / name, folder)
-        daemon = life.make_daemon(folder)
+        daemon = life.make_daemon(folder, spawn=self._spawn)
         return daemon, life.Client(daemon, list(self._events[name]))
 
 
@@ -136,17 +139,17 @@ def _start(daemon):
     tries = 1
     while ready > max(READY, 2 * control) and tries < TRIES:
         # The daemon, or a machine that is busy? From the same state once more, and from none.
-        ready = min(ready, _start_apart(again, before))
-        control = max(control, _start_apart(again))
+        ready = min(ready, _start_apart(daemon.spawn, again, before))
+        control = max(control, _start_apart(daemon.spawn, again))
         tries += 1
     shutil.rmtree(before)
     return ready, ready > max(READY, 2 * control)
 
 
-def _start_apart(folder, state=None):
+def _start_apart(spawn, folder, state=None):
     if state is not None:
         shutil.copytree(state, folder)
-    daemon = life.make_daemon(folder)
+    daemon = life.make_daemon(folder, spawn=spawn)
     try:
         return _ready(daemon)
     finally:
@@ -155,13 +158,11 @@ def _start_apart(folder, state=None):
 
 
 def _ready(daemon):
-    return life.start(daemon) - _waited(daemon)
+    """Seconds from its execution until it listens, but for those in which others had the CPU.
 
-
-def _waited(daemon):
-    """Seconds that its main thread, which starts it, could have run and others did: no time of the daemon's own."""
-    schedstat = Path(f"/proc/{daemon.process.pid}/schedstat")
-    return int(schedstat.read_text().split()[1]) / 1e9 if schedstat.exists() else 0
+    One that was forked from what has been imported has been spared the time for that: it counts all the same.
+    """
+    return life.start(daemon) - waited(daemon.process.pid) + getattr(daemon.process, "head_start", 0)
 
 
 def _is_settled(daemon):

@@ -5,6 +5,7 @@ it is cleaned, gives pages back, copies its log into the database and cuts the f
 """
 
 import shutil
+import subprocess
 from collections import Counter
 from dataclasses import dataclass
 from pathlib import Path
@@ -56,9 +57,12 @@ def empty(folder):
     return Prepared(folder, frozenset())
 
 
-def begin(folder, prepared, place=None):
-    """A daemon in that folder, and its one client. `place`: of the database's folder, as this process sees it."""
-    daemon = Daemon(folder, dict(SETTINGS)).prepare()
+def begin(folder, prepared, place=None, spawn=subprocess.Popen):
+    """A daemon in that folder, and its one client. `place`: of the database's folder, as this process sees it.
+
+    `spawn`: as Daemon has it.
+    """
+    daemon = Daemon(folder, dict(SETTINGS), spawn=spawn).prepare()
     place = place or daemon.database.parent
     shutil.copytree(Daemon(prepared.folder).database.parent, place, dirs_exist_ok=True)
     return Use(daemon, prepared.waiting, place / daemon.database.name)
@@ -91,9 +95,9 @@ class Outcome:
     recovery: float  # seconds
 
 
-def suffer(folder, prepared, point):
-    """Start, use, bear, recover: what came of it."""
-    use = begin(folder, prepared)
+def suffer(folder, prepared, point, spawn=subprocess.Popen):
+    """Start, use, bear, recover: what came of it. `spawn`: as Daemon has it."""
+    use = begin(folder, prepared, spawn=spawn)
     plain = dict(use.daemon.settings)
     calls, control = folder / "calls", folder / "fault"
     control.touch()
@@ -152,12 +156,12 @@ def _judged(use, calls, suffering):
     return Outcome(_failed(calls), use.complaints, recovery)
 
 
-def explore(folder, prepared):
+def explore(folder, prepared, spawn=subprocess.Popen):
     """The calls of a life without a fault, in order: what `suffer` can make fail, and those of the stop.
 
-    A second bout of the same work, which `suffer` does to see that all is well, is left out.
+    A second bout of the same work, which `suffer` does to see that all is well, is left out. `spawn`: as Daemon has it.
     """
-    use = begin(folder, prepared)
+    use = begin(folder, prepared, spawn=spawn)
     record = folder / "calls"
     use.daemon.settings |= preload.Faults(use.daemon.database).record(record)
     try:

@@ -62,7 +62,8 @@ static char *taken(const char *name)
     return value;
 }
 
-__attribute__((constructor)) static void begin(void)
+/* Called when the library is loaded; and once more in a process that has been forked with other variables: nursery.py */
+__attribute__((constructor)) void tifftock_io_begin(void)
 {
     char *what = taken("TIFFTOCK_IO_ACTION"), *when = taken("TIFFTOCK_IO_AT"), *error = taken("TIFFTOCK_IO_ERRNO");
     char *file = taken("TIFFTOCK_IO_RECORD");

@@ -244,9 +244,10 @@ CHAPTERS = {
 }
 
 
-def make_daemon(folder, effects=None):
-    """A daemon in its folder, with the drop-in. `effects`: where that notes what it does."""
-    daemon = Daemon(folder, {"RETRY_DELAY": "1ms", "EFFECTS": str(effects or folder / "effects")}).prepare()
+def make_daemon(folder, effects=None, spawn=subprocess.Popen):
+    """A daemon in its folder, with the drop-in. `effects`: where that notes what it does. `spawn`: as Daemon has it."""
+    settings = {"RETRY_DELAY": "1ms", "EFFECTS": str(effects or folder / "effects")}
+    daemon = Daemon(folder, settings, spawn=spawn).prepare()
     daemon.dropin("effect.py", EFFECT)
     return daemon
 
@@ -290,7 +291,7 @@ def start(daemon):
         if daemon.process.poll() is not None:
             _ended(daemon)
         assert time.monotonic() < began + PATIENCE, daemon.log_text()
-        time.sleep(0.002)
+        time.sleep(0.005)
     return time.monotonic() - began
 
 

@@ -15,6 +15,9 @@ from pathlib import Path
 
 SOURCE = Path(__file__).with_name("io.c")
 
+# What the names begin with that tell the library what to do.
+PREFIX = "TIFFTOCK_IO_"
+
 # Bytes that a workshop must have; in a container /dev/shm is often far smaller.
 ROOM = 2**30
 
@@ -63,8 +66,8 @@ class Faults:
         self._database = os.path.realpath(database)
 
     def _settings(self, **names):
-        common = {"LD_PRELOAD": str(compiled()), "TIFFTOCK_IO_PREFIX": self._database}
-        return common | {f"TIFFTOCK_IO_{name}": str(value) for name, value in names.items()}
+        common = {"LD_PRELOAD": str(compiled()), f"{PREFIX}PREFIX": self._database}
+        return common | {f"{PREFIX}{name}": str(value) for name, value in names.items()}
 
     def record(self, file):
         """Append every call to `file`."""

@@ -3,6 +3,7 @@
 import os
 import signal
 from contextlib import suppress
+from pathlib import Path
 
 from tests.daemon import wait_until
 
@@ -45,6 +46,12 @@ def kill_daemon(daemon):
     """SIGKILL to the daemon alone; returns when all the others have noticed, and are gone, too."""
     daemon.kill()
     wait_until(lambda: not processes(daemon), "the end of all its processes")
+
+
+def waited(pid):
+    """Seconds that its main thread could have run while others did: no time of its own. Linux's sched-stats.rst."""
+    schedstat = Path(f"/proc/{pid}/schedstat")
+    return int(schedstat.read_text().split()[1]) / 1e9 if schedstat.exists() else 0
 
 
 def kill(pid):

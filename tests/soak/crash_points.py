@@ -1,22 +1,22 @@
 """The daemon is killed before, in and after every call by which it changes its database, and keeps its promises."""
 
 import os
-import random
 import sys
 import time
 from collections import Counter
-from concurrent.futures import ThreadPoolExecutor, as_completed
 from dataclasses import asdict
 from pathlib import Path
 from statistics import median
 
 from tests.faults import check, crash, preload
+from tests.soak import starts
 from tests.soak.progress import Progress, report
 
 
 def add_arguments(parser):
     parser.add_argument("--points", type=int, metavar="N", help="so many, spread over all (default: all)")
     parser.add_argument("--workers", type=int, metavar="N", default=os.cpu_count(), help="so many at once")
+    starts.add_argument(parser)
 
 
 def run(arguments):
@@ -24,36 +24,28 @@ def run(arguments):
     began = time.monotonic()
     if reason := preload.obstacle():
         sys.exit(reason)
-    progress = Progress("crash-points")
-    with preload.workshop() as folder:
-        stage = crash.Stage(Path(folder, "stage"))
-        points = crash.spread(stage.points, arguments.points or len(stage.points))
-        done = {finding["name"] for finding in progress.findings}
-        waiting = [point for point in points if str(point) not in done]
-        # So that one that is stopped half-way has seen something of everything.
-        random.Random(1).shuffle(waiting)
-        total = len(done) + len(waiting)
-        # In threads: the work is done in the daemons.
-        with ThreadPoolExecutor(arguments.workers) as pool:
-            crashes = [
-                pool.submit(crash.crash, stage, point, Path(folder, str(point).replace(" ", "-"))) for point in waiting
-            ]
-            try:
-                for one in as_completed(crashes):
-                    _keep(progress, one.result(), Path(folder), total)
-            except BaseException:
-                pool.shutdown(cancel_futures=True)
-                raise
+    progress = Progress("crash-points", "life.py")
+    with preload.workshop() as folder, starts.spawning(arguments) as spawn:
+        stage = crash.Stage(Path(folder, "stage"), spawn=spawn)
+        points = {str(point): point for point in crash.spread(stage.points, arguments.points or len(stage.points))}
+
+        def look(point):
+            return crash.crash(stage, point, _place(folder, point))
+
+        def keep(name, result):
+            if result.violations:
+                kept = progress.exhibit(_place(folder, name))
+                for violation in result.violations:
+                    print(f"{name}: {violation.kind}: {violation.text} ({kept})", file=sys.stderr)
+            progress.add(asdict(result) | {"name": name})
+
+        progress.go_through(points, look, keep, arguments.workers)
     report("crash-points", _figures(progress.findings), began)
     return int(any(finding["violations"] for finding in progress.findings))
 
 
-def _keep(progress, result, folder, total):
-    if result.violations:
-        kept = progress.exhibit(folder / str(result.point).replace(" ", "-"))
-        for violation in result.violations:
-            print(f"{result.point}: {violation.kind}: {violation.text} ({kept})", file=sys.stderr)
-    progress.add(asdict(result) | {"name": str(result.point)}, total)
+def _place(folder, point):
+    return Path(folder, str(point).replace(" ", "-"))
 
 
 def _figures(findings):
