@@ -293,6 +293,14 @@ def test_of_long_output_the_first_and_the_last_half_are_kept(shared):
     assert long == "a" * 1024 + f"\n[{4000 - 2048} bytes left out]\n" + "b" * 1024
 
 
+def test_what_is_still_in_the_pipe_when_an_attempt_answers_is_its_own(shared, single):
+    # More than the daemon reads at once, so that there is some left.
+    full = "import fcntl; fcntl.fcntl(1, fcntl.F_SETPIPE_SZ, 2**20); os.write(1, b'x' * 2**20)"
+    made = [begin(shared, full if n % 2 else "pass", single) for n in range(6)]
+    kept = "x" * 1024 + f"\n[{2**20 - 2048} bytes left out]\n" + "x" * 1024
+    assert [shared.outcome(one)["output"] for one in made] == [kept if n % 2 else None for n in range(6)]
+
+
 def test_output_without_end_hurts_nobody(shared):
     def memory():
         with open(proc(shared, "status")) as status:

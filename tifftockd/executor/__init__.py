@@ -9,13 +9,13 @@ import threading
 import time
 from collections.abc import Callable, Iterable, Mapping
 from concurrent.futures import Future
-from functools import partial
+from functools import lru_cache, partial
 from typing import Any, TypeVar
 
 from tifftockd import clock
 from tifftockd.clock import SECOND, Micros
 from tifftockd.config import Config
-from tifftockd.errors import InvalidTime, TifftockError
+from tifftockd.errors import TifftockError
 from tifftockd.executor.claims import Claim, Claims
 from tifftockd.executor.generation import Generation
 from tifftockd.executor.loop import Loop, Timer
@@ -26,14 +26,17 @@ from tifftockd.handlers.dropins import Dropin
 from tifftockd.handlers.registry import Registry
 from tifftockd.handlers.spec import MethodSpec
 from tifftockd.reminder import Ending, Reminder, Verdict
-from tifftockd.when import find_zone, format_when
+from tifftockd.when import format_when, zone_or
 from tifftockd.worker import kin
 
 T = TypeVar("T")
 
-# Endings are settled so many at a time, or after so many seconds; the last one that runs waits for nobody.
-_GATHER = 64
+# Endings are settled so many at a time, or after so many seconds; the last one that runs waits for nobody. The more
+# that wait, the more a crash has repeated.
+_GATHER = 128
 _GATHER_TIME = 0.01
+# Many are due at the same instant: so many instants need not be written out anew for each.
+_INSTANTS = 64
 # How often a stopping executor looks whether it is done, in seconds.
 _LOOK = 0.02
 # How long killed attempts are waited for, in seconds.
@@ -59,7 +62,7 @@ class Executor:
         self._draining: list[Generation] = []
         self._endings: list[Ending] = []
         self._endings_lock = threading.Lock()
-        self._gathered: Timer | None = None  # when they are told of
+        self._gathered = Timer(changed)  # when they are told of
 
     def start(self) -> None:
         """Begin, and load the drop-ins meanwhile: `registry.wait` tells when that is done."""
@@ -233,9 +236,10 @@ class Executor:
             gathered = len(self._endings)
         self.claims.in_hand -= 1
         # One transaction for many: while others run, an ending waits a moment for theirs.
-        if self.claims.in_hand == 0 or gathered == _GATHER:
-            if self._gathered is not None:
-                self._gathered.cancel()
+        enough = self.claims.in_hand == 0 or gathered == _GATHER
+        if enough or gathered == 1:
+            self._gathered.cancel()
+        if enough:
             self._changed()
         elif gathered == 1:
             self._gathered = self._loop.after(_GATHER_TIME, self._changed)
@@ -268,14 +272,14 @@ def _guarded(future: Future[T], function: Callable[[], None]) -> None:
 def _describer(config: Config) -> Callable[[Reminder], dict[str, Any]]:
     """What a handler is told of a reminder."""
 
+    @lru_cache(_INSTANTS)
+    def show(due: Micros, tz: str | None) -> str:
+        return format_when(clock.moment(due), zone_or(tz, config.zone))
+
     def describe(reminder: Reminder) -> dict[str, Any]:
-        try:
-            zone = find_zone(reminder.tz) if reminder.tz else config.zone
-        except InvalidTime:
-            zone = config.zone  # the machine had that zone once
         return {
             "id": reminder.id,
-            "when": format_when(clock.moment(reminder.due), zone),
+            "when": show(reminder.due, reminder.tz),
             "message": reminder.message,
             "method": reminder.method,
             "to": reminder.to,

@@ -16,17 +16,15 @@ from tifftockd.reminder import Reminder
 class Claim:
     """One attempt to be made."""
 
-    __slots__ = ("handed", "held", "queued", "recalled", "reminder")
+    __slots__ = ("handed", "held", "order", "queued", "recalled", "reminder")
 
     def __init__(self, reminder: Reminder) -> None:
         self.reminder = reminder
+        self.order = (reminder.fire_at, reminder.id)
         self.held = True
         self.queued = False
         self.recalled = False
         self.handed = False
-
-    def __lt__(self, other: Claim) -> bool:
-        return (self.reminder.fire_at, self.reminder.id) < (other.reminder.fire_at, other.reminder.id)
 
 
 @dataclass(frozen=True, slots=True)

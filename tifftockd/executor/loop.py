@@ -114,7 +114,7 @@ class Loop:
             if descriptor == self._wake:
                 os.eventfd_read(self._wake)
             elif callback := self._callbacks.get(descriptor):
-                self._guard(lambda callback=callback, events=events: callback(events))  # type: ignore[misc]
+                self._guard(callback, events)
         while self._timers and self._timers[0][0] <= clock.monotonic():
             timer = heapq.heappop(self._timers)[2]
             if not timer.cancelled:
@@ -129,8 +129,8 @@ class Loop:
             return 0
         return min(max(0.0, self._timers[0][0] - clock.monotonic()), _LONGEST) if self._timers else None
 
-    def _guard(self, function: Callable[[], None]) -> None:
+    def _guard(self, function: Callable[..., None], *arguments: int) -> None:
         try:
-            function()
+            function(*arguments)
         except Exception as error:
             journal.event("executor-error", journal.ERR, message=f"{type(error).__name__}: {error}")

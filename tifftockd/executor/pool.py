@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-import heapq
+import operator
 import os
 import socket
 from collections.abc import Callable, Iterable
@@ -24,7 +24,8 @@ from tifftockd.when import format_span
 # way to the worker would make it late, any earlier and it could not be recalled.
 _AHEAD: Micros = 8_000
 # Claims that wait for a method's workers at the most; enough to keep them busy while the next are being committed.
-_MOST_QUEUED = 128
+_MOST_QUEUED = 256
+_order = operator.attrgetter("order")
 # Seconds until an idle worker is let go.
 _IDLE = 60.0
 # Seconds between attempts to start workers that die before they are ready, and how often that is tried.
@@ -110,7 +111,7 @@ class Pool(PoolCallbacks):
         self._source = source
         self._describe = describe
         self._owner = owner
-        self._queue: list[Claim] = []
+        self._queue: list[Claim] = []  # in their order
         self._workers: set[WorkerEnd] = set()
         self._idle: list[WorkerEnd] = []
         self._starting = 0
@@ -142,8 +143,8 @@ class Pool(PoolCallbacks):
         with self._claims.lock:
             closed = self._closed
             if not closed:
-                for claim in claims:
-                    heapq.heappush(self._queue, claim)
+                self._queue += claims
+                self._queue.sort(key=_order)
         if closed:
             self._owner.enqueue(claims)
         else:
@@ -198,36 +199,37 @@ class Pool(PoolCallbacks):
 
     def dispatch(self) -> None:
         """Hand out what can be, and start the workers that are wanting."""
-        while (claim := self._take()) is not None:
-            if claim.reminder.latest < clock.now():
-                self._owner.done(Ending(claim.reminder, Verdict.TOO_LATE, None, clock.now()))
-                continue
-            try:
-                told = self._describe(claim.reminder)
-            except Exception as error:
-                reason = f"no handler can be told of it: {type(error).__name__}"
-                self._owner.done(Ending(claim.reminder, Verdict.PERMANENT, None, clock.now(), reason))
-                continue
-            job = {"reminder": told, "fire_at": claim.reminder.fire_at, "latest": claim.reminder.latest}
-            self._idle.pop().begin(claim, job)
+        while self._idle and (claim := self._take(now := clock.now())) is not None:
+            self._begin(claim, now)
         self._start_workers()
 
-    def _take(self) -> Claim | None:
+    def _take(self, now: Micros) -> Claim | None:
         """The next claim, from now on in a worker's hands; None when there is none, or it has to wait."""
         with self._claims.lock:
             while self._queue and self._queue[0].recalled:
-                heapq.heappop(self._queue).queued = False
+                self._queue.pop(0).queued = False
             if not self._queue or self._stopping:
                 return None
-            ahead = self._queue[0].reminder.fire_at - clock.now() - _AHEAD
+            ahead = self._queue[0].reminder.fire_at - now - _AHEAD
             if ahead > 0:
                 self._wake_in(ahead / SECOND)
                 return None
-            if not self._idle:
-                return None
-            claim = heapq.heappop(self._queue)
+            claim = self._queue.pop(0)
             self._claims.hand_over(claim)
             return claim
+
+    def _begin(self, claim: Claim, now: Micros) -> None:
+        """Hand it to an idle worker, unless it cannot be any more."""
+        if claim.reminder.latest < now:
+            self._owner.done(Ending(claim.reminder, Verdict.TOO_LATE, None, now))
+            return
+        try:
+            told = self._describe(claim.reminder)
+        except Exception as error:
+            reason = f"no handler can be told of it: {type(error).__name__}"
+            self._owner.done(Ending(claim.reminder, Verdict.PERMANENT, None, now, reason))
+            return
+        self._idle.pop().begin(claim, told, now)
 
     def _wake_in(self, seconds: float) -> None:
         if self._next is not None:
@@ -235,9 +237,11 @@ class Pool(PoolCallbacks):
         self._next = self._loop.after(seconds, self.dispatch)
 
     def _start_workers(self) -> None:
-        room = self._limits.concurrency - len(self._workers) - self._owner.busy(self)
-        wanted = min(len(self._queue) - self._starting - len(self._idle), room)
-        for _ in range(wanted):
+        wanted = len(self._queue) - self._starting - len(self._idle)
+        room = self._limits.concurrency - len(self._workers)
+        if wanted <= 0 or room <= 0:
+            return
+        for _ in range(min(wanted, room - self._owner.busy(self))):
             if not self._resting and not self._stopping:
                 self._start_worker()
 
