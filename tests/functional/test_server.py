@@ -356,6 +356,22 @@ def test_unix_tcp_and_inherited_sockets_are_served_at_once(path, tmp_path):
     assert inherited_path.is_socket()
 
 
+def test_an_answer_comes_in_one_piece(served):
+    with connect(served) as sock:
+        for _ in range(50):
+            sock.sendall(b"GET / HTTP/1.1\r\nHost: localhost\r\n\r\n")
+            head, _, body = sock.recv(65_536).partition(b"\r\n\r\n")
+            assert f"Content-Length: {len(body)}".encode() in head.split(b"\r\n")
+
+
+def test_to_stop_is_no_fault(path, capfd):
+    with serving(open_sockets([unix(path)])):
+        silent = connect(path)
+        get(path)
+    silent.close()
+    assert "server-fault" not in capfd.readouterr().err
+
+
 def test_no_header_says_who_is_calling(served):
     said = get(served, **{"X-Forwarded-For": "10.0.0.1", "tifftockd.peer": "x", "Remote-Addr": "10.0.0.1"})[1]
     assert (said["uid"], said["address"], said["forwarded"]) == (os.getuid(), "unix", None)

@@ -5,6 +5,7 @@ import ast
 import contextlib
 import os
 import re
+import select
 import socket
 import struct
 import subprocess
@@ -105,6 +106,14 @@ def journald(tmp_path):
     fake.close()
 
 
+def at_once(function, arguments):
+    threads = [threading.Thread(target=function, args=(argument,)) for argument in arguments]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+
+
 # ---- lines on standard error
 
 
@@ -197,17 +206,79 @@ def test_long_lines_of_several_threads_are_not_mixed(tmp_path):
             for _ in range(50):
                 to_file.event("e", INFO, {"text": letter * 10_000})
 
-        threads = [threading.Thread(target=log, args=(letter,)) for letter in "abcd"]
-        for thread in threads:
-            thread.start()
-        for thread in threads:
-            thread.join()
+        at_once(log, "abcd")
     lines = path.read_text().splitlines()
     assert len(lines) == 200
     assert set(lines) == {f"tifftockd: e text={letter * 10_000}" for letter in "abcd"}
 
 
+def test_events_that_come_together_are_written_in_blocks_of_whole_lines_that_a_pipe_takes_without_blocking():
+    # With O_DIRECT each read gives what one write gave.
+    reader, writer = os.pipe2(os.O_DIRECT | os.O_NONBLOCK)
+    long = "x" * 10_000
+    try:
+        texts = ["before", *("y" * 100 for _ in range(60)), long, "after"]
+        Journal(writer).events([("e", INFO, {"n": n, "text": text}) for n, text in enumerate(texts)])
+        Journal(writer).events([("e", DEBUG, {"n": 0})])
+        writes = []
+        with contextlib.suppress(BlockingIOError):
+            while data := os.read(reader, 65536):
+                writes.append(data)
+    finally:
+        os.close(reader)
+        os.close(writer)
+    assert b"".join(writes).decode() == "".join(f"tifftockd: e n={n} text={text}\n" for n, text in enumerate(texts))
+    assert all(len(data) <= select.PIPE_BUF for data in writes)
+    # 61 lines of 124 bytes, then the long one's three pieces, and the last
+    assert [data.endswith(b"\n") for data in writes] == [True, True, False, False, True, True]
+
+
+def test_who_finds_another_thread_writing_leaves_its_event_to_that(pipe, monkeypatch):
+    monkeypatch.setattr(journal, "_PATIENCE", 30)
+    os.set_blocking(pipe.writer, False)
+    with contextlib.suppress(BlockingIOError):
+        while os.write(pipe.writer, b"x" * select.PIPE_BUF):
+            pass
+    to_pipe = Journal(pipe.writer)
+    writing = threading.Thread(target=to_pipe.event, args=("first", INFO, {}))
+    writing.start()
+    while to_pipe._lock.acquire(blocking=False):
+        to_pipe._lock.release()
+        time.sleep(0.001)
+    for name in ("second", "third"):
+        to_pipe.event(name, INFO, {})  # would wait for a reader
+    assert writing.is_alive()
+    read = pipe.read()
+    writing.join()
+    read += pipe.read()
+    assert read.lstrip("x") == "tifftockd: first\ntifftockd: second\ntifftockd: third\n"
+
+
+def test_no_event_of_many_threads_is_lost_and_each_thread_keeps_its_order(tmp_path):
+    path = tmp_path / "log"
+    with path.open("wb") as file:
+        to_file = Journal(file.fileno())
+
+        def log(thread):
+            for number in range(500):
+                to_file.event("e", INFO, {"thread": thread, "number": number})
+
+        at_once(log, range(8))
+    lines = path.read_text().splitlines()
+    for thread in range(8):
+        own = [line for line in lines if f"thread={thread} " in line]
+        assert own == [f"tifftockd: e thread={thread} number={number}" for number in range(500)]
+
+
 # ---- the journal
+
+
+def test_events_that_come_together_arrive_each_as_its_own(journald):
+    journald.journal.events([("first", INFO, {"n": 1}), ("left-out", DEBUG, {}), ("second", WARNING, {"n": 2})])
+    received = [journald.receive() for _ in range(2)]
+    assert [(event["TIFFTOCK_EVENT"], event["TIFFTOCK_N"]) for event in received] == [("first", "1"), ("second", "2")]
+    with pytest.raises(BlockingIOError):
+        journald.receive()
 
 
 def test_under_systemd_the_fields_arrive_as_fields(journald):
@@ -317,6 +388,23 @@ def test_before_and_after_use_events_go_to_the_process_standard_error():
     )
     assert result.stderr == ('tifftockd: before name=x\ntifftockd: saved message="to the copy" level="a field"\n')
     assert result.stdout == ""
+
+
+def test_a_child_logs_also_if_a_thread_was_writing_when_it_was_forked():
+    result = run(
+        "import os, threading\n"
+        "from tifftockd import journal\n"
+        "writing = threading.Thread(target=journal._journal._lock.acquire)\n"
+        "writing.start()\n"
+        "writing.join()\n"
+        "child = os.fork()\n"
+        "if child == 0:\n"
+        "    journal._journal._taking_along = True\n"
+        "    journal.event('child')\n"
+        "    os._exit(0)\n"
+        "os.waitpid(child, 0)\n"
+    )
+    assert result.stderr == "tifftockd: child\n"
 
 
 def test_what_libraries_log_and_warn_about_comes_out_as_events():

@@ -56,14 +56,16 @@ def make_app(
     return app  # type: ignore[no-any-return]  # bottle ships no types
 
 
-def _callback(api: Api, route: Route) -> Callable[..., bottle.HTTPResponse]:
+def _callback(api: Api, route: Route) -> Callable[..., bytes]:
     success = next(iter(route.gives))
 
-    def callback(**path: str) -> bottle.HTTPResponse:
+    def callback(**path: str) -> bytes:
         try:
-            return _respond(success, _call(api, route, path, bottle.request.environ))
+            answer = _call(api, route, path, bottle.request.environ)
         except TifftockError as error:
-            return _respond_error(error)
+            answer = _answer_to(error)
+        _fill(bottle.response, answer, success)
+        return answer.body
 
     return callback
 
@@ -105,7 +107,9 @@ def _refuse(api: Api, error: bottle.HTTPError) -> bottle.HTTPResponse:
             return bottle.HTTPResponse("", 204, {"Allow": _allowed(error)})
         raise _translated(error, environ)
     except TifftockError as ours:
-        response = _respond_error(ours)
+        answer = _answer_to(ours)
+        response = bottle.HTTPResponse(answer.body)
+        _fill(response, answer)
         if isinstance(ours, MethodNotAllowed):
             response.set_header("Allow", _allowed(error))
         return response
@@ -126,13 +130,14 @@ def _allowed(error: bottle.HTTPError) -> str:
     return ", ".join(sorted(allowed | ({"HEAD"} if "GET" in allowed else set()) | {"OPTIONS"}))
 
 
-def _respond(status_code: int, answer: Answer) -> bottle.HTTPResponse:
-    response = bottle.HTTPResponse(answer.body, answer.status or status_code, dict(answer.headers))
+def _fill(response: bottle.BaseResponse, answer: Answer, success: int = 200) -> None:
+    response.status = answer.status or success
+    for name, value in answer.headers.items():
+        response.set_header(name, value)
     if answer.body:
         response.content_type = answer.content_type
-    return response
 
 
-def _respond_error(error: TifftockError) -> bottle.HTTPResponse:
+def _answer_to(error: TifftockError) -> Answer:
     body = error_body(error.message, error.kind, error.field, error.details)
-    return _respond(status_of(error), Answer(body, headers_of(error)))
+    return Answer(body, headers_of(error), status_of(error))

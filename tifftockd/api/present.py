@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from datetime import timedelta, tzinfo
-from functools import lru_cache
 from typing import Any
 
 from tifftockd.clock import Micros, moment
@@ -82,7 +81,6 @@ def show_instant(instant: Micros, zone: tzinfo) -> str:
     return format_when(moment(instant), zone)
 
 
-@lru_cache  # nearly all reminders have the same few
 def show_span(span: Micros) -> str:
     """A span as it may be sent."""
     return format_span(timedelta(microseconds=span))

@@ -26,6 +26,8 @@ def number(name: str, least: int, most: int, means: str) -> Parameter:
 
 def read_query(text: str, known: tuple[Parameter, ...]) -> dict[str, str]:
     """The parameters in a query string. InvalidInput for one that is unknown, or comes twice."""
+    if not text:
+        return {}
     try:
         raw = text.encode("latin-1").decode("utf-8")
         pairs = parse_qsl(raw, keep_blank_values=True, errors="strict")

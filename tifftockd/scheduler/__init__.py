@@ -138,8 +138,7 @@ class Scheduler:
             settlements.append(settle(ending, self._policy(since=now)))
         if settlements:
             self._store.settle(settlements)
-            for settlement in settlements:
-                report(settlement)
+            report(settlements)
         return len(settlements)
 
     def start(self, executor: Executor) -> None:
@@ -256,10 +255,10 @@ class Scheduler:
         self._next, self._next_latest = turn.next_by_method, turn.next_latest
         self._pace.spent(turn.claimed)
         claims.begin(turn.claimed)
-        for settlement in [*settlements, *turn.expired]:
-            report(settlement)
+        ended = [*settlements, *turn.expired]
+        report(ended)
         if self._outage is not None:
-            self._look_at_outage(self._outage, [*settlements, *turn.expired], turn.claimed)
+            self._look_at_outage(self._outage, ended, turn.claimed)
         kept = self._config.history_days, self._config.history_max
         cleaned = not idle and self._cleaning.step(turn.kept, now, *kept)
         if settlements or turn.expired or turn.claimed or cleaned:
@@ -280,7 +279,7 @@ class Scheduler:
                 self._executor.claims.forget([settlement.reminder])
             if self._outage is not None:
                 self._outage.ended([settlement])
-            report(settlement)
+            report([settlement])
 
     def _may_expire(self, hints: dict[str, Micros], now: Micros) -> bool:
         """Whether there can be a reminder that is too late: not, when the first one is known and is not."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from datetime import tzinfo
 
 from tifftockd import clock, journal
@@ -15,23 +16,22 @@ def report_stored(event: str, reminder: Reminder, zone: tzinfo) -> None:
     journal.event(event, reminder=reminder.id, method=reminder.method, due=due, owner=reminder.owner)
 
 
-def report(settlement: Settlement) -> None:
-    """Log what ended, and what becomes of the reminder; nothing for a claim that was given back.
+def report(settlements: Iterable[Settlement]) -> None:
+    """Log what ended, and what becomes of the reminders; nothing for a claim that was given back."""
+    journal.events([_ending(one, one.outcome) for one in settlements if one.outcome is not None])
 
-    Not why: an error's text may hold the message, the recipient or a secret. The history has it.
-    """
-    if settlement.outcome is None:
-        return
+
+def _ending(settlement: Settlement, outcome: Outcome) -> journal.Event:
+    """Not why it ended so: an error's text may hold the message, the recipient or a secret. The history has it."""
     reminder, started = settlement.reminder, settlement.started
-    well = settlement.outcome is Outcome.DELIVERED
-    journal.event(
-        settlement.outcome,
-        journal.INFO if well else journal.WARNING,
-        reminder=reminder.id,
-        method=reminder.method,
-        attempt=settlement.attempts,
-        late_ms=None if started is None else (started - reminder.due) / 1000,
-        state=settlement.state or "dropped",
-        why=None if well else f"/history?reminder={reminder.id}",
-        passed=len(settlement.passed) or None,
-    )
+    well = outcome is Outcome.DELIVERED
+    fields = {
+        "reminder": reminder.id,
+        "method": reminder.method,
+        "attempt": settlement.attempts,
+        "late_ms": None if started is None else (started - reminder.due) / 1000,
+        "state": settlement.state or "dropped",
+        "why": None if well else f"/history?reminder={reminder.id}",
+        "passed": len(settlement.passed) or None,
+    }
+    return outcome, journal.INFO if well else journal.WARNING, fields

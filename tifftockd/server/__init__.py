@@ -20,6 +20,7 @@ from tifftockd import clock, journal
 from tifftockd.api.errors import error_body
 from tifftockd.errors import ListenError
 from tifftockd.server.http import LARGEST_BODY, LARGEST_HEADER, Channel, TcpServer, UnixServer
+from tifftockd.server.loop import Loop
 from tifftockd.server.sockets import open_sockets
 from tifftockd.server.tries import Tries, Waiting
 from tifftockd.threads import make_thread
@@ -35,6 +36,9 @@ FILES = 4_096
 # Of them, kept for the Unix sockets: to open a TCP connection takes no key, and such a crowd must not lock the
 # machine's own users out.
 RESERVED = 100
+# Bytes of an answer that gather before they are sent: nearly always all of it, as each call of send(2) has the thread
+# wait for the interpreter's lock.
+SEND = 65_536
 # Seconds between two looks for clients that are too slow, while there are connections.
 SWEEP = 2.0
 
@@ -46,7 +50,7 @@ class Server:
 
     def __init__(self, app: WSGIApplication, sockets: Sequence[socket.socket]) -> None:
         """Nothing is accepted before `start`; `stop` closes the sockets."""
-        self._map: dict[int, Any] = {}
+        self._map = Loop()
         self._dispatcher = ThreadedTaskDispatcher()
         # "Task queue depth is 1" is no news: it means that more than THREADS clients are being served.
         self._dispatcher.queue_logger.setLevel(logging.ERROR)
@@ -95,7 +99,7 @@ class Server:
     def stop(self, timeout: float) -> bool:
         """Accept no more, answer the requests that have arrived, and close; True if all got done in so many seconds."""
         if not self._thread.is_alive():
-            wasyncore.close_all(self._map)
+            self._map.close()
             return True
         stop_by = clock.monotonic() + timeout
         self._servers[0].trigger.pull_trigger(lambda: self._begin_to_stop(stop_by))
@@ -106,7 +110,7 @@ class Server:
             # A thread that is stuck will write to its trigger some day. That must not be closed, or the descriptor
             # may by then be the database's.
             return False
-        wasyncore.close_all(self._map)
+        self._map.close()
         return True
 
     def _server(self, app: WSGIApplication, sock: socket.socket, limit: int) -> Any:
@@ -121,6 +125,8 @@ class Server:
             clear_untrusted_proxy_headers=True,  # 2.1.2 would let a client write its own X-Forwarded-For
             log_socket_errors=False,  # clients come and go
         )
+        # Not among the arguments, where waitress warns that it will go: without it the header is sent alone.
+        adjustments.send_bytes = SEND
         kind = TcpServer if tcp else UnixServer
         server = kind(
             app,
@@ -140,7 +146,9 @@ class Server:
     def _run(self) -> None:
         while self._stop_by is None or self._channels():
             try:
-                wasyncore.poll2(self._patience(), self._map)
+                for server in self._servers:
+                    server.heed_limit()
+                self._map.turn(self._patience())
                 now = clock.monotonic()
                 self._waiting.release(now if self._stop_by is None else float("inf"))
                 self._sweep(now)
@@ -155,7 +163,7 @@ class Server:
         if not any(server.active_channels for server in self._servers):
             return None
         due = self._waiting.next()
-        # A millisecond more, which poll(2) counts in: it would wake just before.
+        # A millisecond more, which epoll_wait(2) counts in: it would wake just before.
         return SWEEP if due is None else max(0.0, min(SWEEP, due - clock.monotonic() + 0.001))
 
     def _channels(self) -> list[Channel]:

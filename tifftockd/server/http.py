@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import re
 import socket
+import threading
 from typing import Any
 
 from waitress.channel import HTTPChannel
@@ -18,6 +19,7 @@ from waitress.utilities import BadRequest, Error, RequestEntityTooLarge
 from tifftockd import clock
 from tifftockd.api.access import PEER, Peer
 from tifftockd.api.errors import error_body
+from tifftockd.server.loop import Loop
 from tifftockd.server.sockets import peer_of
 from tifftockd.server.tries import Tries, Waiting
 
@@ -39,7 +41,7 @@ _MOMENT = 0.5
 # Seconds that a connection may be idle after an answer.
 KEEP_ALIVE = 60.0
 
-# Connections to take at a time. Each pass of waitress' loop looks at every connection there is.
+# Connections to take at a time, before those that are there have their turn.
 _ACCEPTED = 64
 
 _KINDS = {400: "malformed", 413: "too_large", 431: "too_large", 501: "not_implemented", 505: "http_version"}
@@ -121,7 +123,16 @@ class Parser(HTTPRequestParser):  # type: ignore[misc]
         self.content_length = 0
 
 
-class Refusal(ErrorTask):  # type: ignore[misc]
+class _Task:
+    channel: Channel
+
+    def finish(self) -> None:
+        """Send what has gathered: the header and the body as one."""
+        super().finish()  # type: ignore[misc]  # waitress' own
+        self.channel.flush()
+
+
+class Refusal(_Task, ErrorTask):  # type: ignore[misc]
     """Answers what never reaches the application, in the JSON of all errors."""
 
     def execute(self) -> None:
@@ -150,7 +161,7 @@ def _message(error: Any) -> str:
     return str(error.body)
 
 
-class ApplicationTask(WSGITask):  # type: ignore[misc]
+class ApplicationTask(_Task, WSGITask):  # type: ignore[misc]
     """Tells the application who is calling."""
 
     def execute(self) -> None:
@@ -197,7 +208,8 @@ class Channel(HTTPChannel):  # type: ignore[misc]
         self._request_began: float | None = None
         self._sent = 0  # bytes since _output_began
         self._patience = PATIENCE  # for the next request to begin
-        self._lingering = self._writing = self._answered = self._waiting = False
+        self._lingering = self._answered = self._waiting = False
+        self._watching = threading.Lock()
         super().__init__(server, sock, addr, adj, map)
 
     def is_overdue(self, now: float) -> bool:
@@ -231,7 +243,9 @@ class Channel(HTTPChannel):  # type: ignore[misc]
         """Whether there is something to send, or to end."""
         if self._waiting or self._lingering:
             return False
-        if self._writing and self.total_outbufs_len < self.adj.outbuf_high_watermark:
+        # The thread that answers sends by itself; what is too much for the kernel, and above the watermark has the
+        # thread wait, is the loop's.
+        if self.requests and not self.will_close and self.total_outbufs_len < self.adj.send_bytes:
             return False
         return bool(super().writable())
 
@@ -257,15 +271,34 @@ class Channel(HTTPChannel):  # type: ignore[misc]
             else:
                 self._lingering, self.will_close = True, False
                 self._begin_output(clock.monotonic())
+                self.watch()
                 return
         super().handle_close()
+
+    def del_channel(self, map: Any = None) -> None:  # noqa: A002 waitress' own
+        """Forget it; no thread may speak of a descriptor that is already another's."""
+        with self._watching:
+            super().del_channel(map)
 
     def release(self) -> None:
         """The answer has waited long enough."""
         self._waiting = False
         self._begin_output(clock.monotonic())
+        self.watch()
 
     # ---- called by the loop and by the threads
+
+    def watch(self) -> None:
+        """Let the loop wait for what there is to wait for now."""
+        with self._watching:
+            if self._fileno is not None:
+                loop: Loop = self._map
+                loop.watch(self._fileno, reading=self.readable(), writing=self.writable())
+
+    def service(self) -> None:
+        """Answer one request."""
+        super().service()
+        self.watch()
 
     def refuse_key(self) -> bool:
         """A wrong key was given: whether the answer has to wait, in the loop."""
@@ -295,16 +328,17 @@ class Channel(HTTPChannel):  # type: ignore[misc]
             self._begin_output(now)
         self._idle_since, self._patience = now, KEEP_ALIVE
         self._answered = True
-        # While a thread sends, the loop would spin: the channel has something to send, and its lock is taken. What is
-        # left afterwards is the loop's. (Above the watermark the thread waits for the loop.)
-        self._writing = True
-        try:
-            queued: int = super().write_soon(data)
-        finally:
-            self._writing = False
-        if self.total_outbufs_len:
-            self.server.pull_trigger()
-        return queued
+        return int(super().write_soon(data))
+
+    def flush(self) -> None:
+        """Send what is queued, as far as the kernel takes it."""
+        with self.outbuf_lock:
+            self._flush_exception(self._flush_some, do_close=False)
+
+    def _flush_outbufs_below_high_watermark(self) -> None:
+        if self.total_outbufs_len > self.adj.outbuf_high_watermark:
+            self.watch()  # may wait for the loop to send
+        super()._flush_outbufs_below_high_watermark()
 
     def _begin_output(self, now: float) -> None:
         self._output_began = self._sent_at = now
@@ -320,10 +354,12 @@ def _peer(sock: socket.socket, addr: Any) -> Peer:
 
 class _Accepting:
     channel_class = Channel
-    _map: dict[int, Any]
+    _map: Loop
+    _fileno: int | None  # None: closed
     # Of all listening sockets together
     tries: Tries
     waiting: Waiting
+    _accepts = True
 
     def handle_accept(self) -> None:
         """Take what is waiting, up to the limit of connections."""
@@ -332,6 +368,16 @@ class _Accepting:
             super().handle_accept()  # type: ignore[misc]  # waitress' own
             if len(self._map) == before or not self.readable():  # type: ignore[attr-defined]
                 return
+
+    def heed_limit(self) -> None:
+        """Accept, or at the limit of connections let those that come wait with the kernel."""
+        accepts = self.readable()  # type: ignore[attr-defined]  # waitress' own
+        if self._fileno is not None and accepts != self._accepts:
+            self._accepts = accepts
+            self._map.watch_always(self._fileno, reading=accepts)
+
+    def pull_trigger(self) -> None:
+        """Do nothing: a connection says by itself what it waits for, and need not wake the loop for that."""
 
     def maintenance(self, now: float) -> None:
         """Leave it to Channel.is_overdue: this one goes by the wall clock."""

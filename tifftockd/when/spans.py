@@ -6,6 +6,7 @@ import math
 import re
 from datetime import date, timedelta
 from decimal import Decimal
+from functools import lru_cache
 
 from tifftockd.clock import SECOND, Micros
 from tifftockd.errors import InvalidTime
@@ -60,6 +61,7 @@ def _from_number(seconds: float) -> Micros:
     return round(Decimal(repr(seconds)) * SECOND)
 
 
+@lru_cache(256)  # nearly all requests have the same few
 def _from_text(text: str) -> Micros:
     if len(text) > LONGEST:
         raise ValueError(f"it is longer than {LONGEST} characters")
@@ -93,6 +95,7 @@ def _part(whole: str, decimals: str, unit: str) -> Micros:
     return span
 
 
+@lru_cache(256)
 def format_span(span: timedelta) -> str:
     """A span of at least 0 in the canonical form, which parse_span reads back exactly: "24h", "1h 30min", "0s"."""
     left = span // timedelta(microseconds=1)
