@@ -7,7 +7,7 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass, replace
 from datetime import UTC, tzinfo
 
-from tifftockd.clock import SECOND, Micros, moment, span
+from tifftockd.clock import SECOND, Micros, span
 from tifftockd.reminder import (
     CatchUp,
     Ending,
@@ -21,7 +21,7 @@ from tifftockd.reminder import (
     Verdict,
 )
 from tifftockd.repeat import occurrences
-from tifftockd.when import format_span, format_when, zone_or
+from tifftockd.when import format_instant, format_span, zone_or
 
 # So often in a row may an attempt be interrupted before its reminder is taken to be what kills the daemon.
 MOST_INTERRUPTIONS = 5
@@ -231,7 +231,7 @@ def _told(error: str | None, reminder: Reminder, now: Micros, policy: Policy) ->
     listed_from = _listed_from(reminder, now, policy)
     if error is None or listed_from == reminder.due:
         return error
-    until = format_when(moment(listed_from), zone_or(reminder.tz, policy.zone))
+    until = format_instant(listed_from, zone_or(reminder.tz, policy.zone))
     return f"{error}; those until {until} were missed too, and are not listed"
 
 

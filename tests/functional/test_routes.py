@@ -21,7 +21,6 @@ from tifftockd import __version__, clock
 from tifftockd.api import openapi, pages
 from tifftockd.api.access import PEER, Peer
 from tifftockd.api.app import ROUTES, make_app
-from tifftockd.api.present import show_instant
 from tifftockd.clock import SECOND, micros
 from tifftockd.config import Address, load_config
 from tifftockd.handlers.builtin import builtin_specs
@@ -32,6 +31,7 @@ from tifftockd.scheduler import Scheduler
 from tifftockd.server import Server, open_sockets
 from tifftockd.settling import Policy
 from tifftockd.store import Store, Want
+from tifftockd.when import format_instant
 
 # Far enough from now that nothing is due, whatever day it is.
 NOW = micros(datetime(2040, 1, 16, 12, 0, tzinfo=UTC))
@@ -316,7 +316,7 @@ def test_one_that_has_failed_is_armed_anew(api):
     api.now += 2 * HOUR
     said = api.request("PATCH", path, {})[1]
     assert (said["state"], said["attempts"], said["last_error"]) == ("pending", 0, None)
-    assert said["when"] == show_instant(api.now, api.config.zone)
+    assert said["when"] == format_instant(api.now, api.config.zone)
     assert said["key"] != made["key"]
 
 

@@ -22,13 +22,13 @@ from tifftockd.errors import InvalidTime
 from tifftockd.when import (
     find_zone,
     format_span,
-    format_when,
     is_absolute,
     parse_span,
     parse_when,
     server_zone,
     zones,
 )
+from tifftockd.when.times import format_when
 
 BERLIN = ZoneInfo("Europe/Berlin")
 APIA = ZoneInfo("Pacific/Apia")

@@ -14,7 +14,7 @@ from tifftockd.config import Config
 from tifftockd.errors import ClockWrong, InvalidInput, InvalidTime, Misfit, TifftockError
 from tifftockd.reminder import FINAL, Draft, Entry, Reminder, Repeat
 from tifftockd.repeat import first_occurrence
-from tifftockd.when import format_span, format_when, is_absolute, parse_when, zone_or
+from tifftockd.when import format_instant, format_span, is_absolute, parse_when, zone_or
 
 # How old a due instant may be: a request takes its time, and clocks differ.
 GRACE: Micros = 60 * SECOND
@@ -188,7 +188,7 @@ def _read_due(given: Mapping[str, Any], zone: tzinfo, now: Micros) -> tuple[Micr
     text: str = given["when"]
     due = read_when(text, zone, now)
     if due < now - GRACE:
-        then, today = (format_when(clock.moment(instant), zone) for instant in (due, now))
+        then, today = (format_instant(instant, zone) for instant in (due, now))
         raise InvalidInput(
             f"'when' is {then}, which has passed; it is {today} now: send a later time", field="when", kind="too_late"
         )

@@ -6,10 +6,10 @@ from collections.abc import Callable
 from datetime import timedelta, tzinfo
 from typing import Any
 
-from tifftockd.clock import Micros, moment
+from tifftockd.clock import Micros
 from tifftockd.config import Config
 from tifftockd.reminder import CatchUp, Entry, Overlap, Reminder, Repeat, State
-from tifftockd.when import format_span, format_when, zone_or
+from tifftockd.when import format_instant, format_span, zone_or
 
 # Of one that does not repeat
 _ONCE = {"repeat": None, "until": None, "count": None, "catch_up": CatchUp.ONE, "overlap": Overlap.WAIT}
@@ -22,7 +22,7 @@ def show_reminder(reminder: Reminder, config: Config, why_not: Callable[[str], s
     waits = why_not(reminder.method) if reminder.state is State.PENDING and reminder.method else None
     return {
         "id": reminder.id,
-        "when": show_instant(reminder.due, zone),
+        "when": format_instant(reminder.due, zone),
         "message": reminder.message,
         "method": reminder.method,
         "to": reminder.to,
@@ -36,7 +36,7 @@ def show_reminder(reminder: Reminder, config: Config, why_not: Callable[[str], s
         "retries": reminder.retries,
         **_show_repeat(reminder.repeat, zone),
         "snoozed_from": reminder.snoozed_from,
-        "created": show_instant(reminder.created, zone),
+        "created": format_instant(reminder.created, zone),
         "last_error": waits or reminder.last_error,
     }
 
@@ -46,7 +46,7 @@ def _show_repeat(repeat: Repeat | None, zone: tzinfo) -> dict[str, Any]:
         return _ONCE
     return {
         "repeat": repeat.expression,
-        "until": None if repeat.until is None else show_instant(repeat.until, zone),
+        "until": None if repeat.until is None else format_instant(repeat.until, zone),
         "count": repeat.count,
         "catch_up": repeat.catch_up,
         "overlap": repeat.overlap,
@@ -66,19 +66,14 @@ def show_entry(entry: Entry, config: Config) -> dict[str, Any]:
         "to": entry.to,
         "message": entry.message,
         "options": entry.options,
-        "due": show_instant(entry.due, zone),
-        "started": None if started is None else show_instant(started, zone),
-        "finished": show_instant(entry.finished, zone),
+        "due": format_instant(entry.due, zone),
+        "started": None if started is None else format_instant(started, zone),
+        "finished": format_instant(entry.finished, zone),
         "late_ms": None if started is None else round((started - entry.due) / 1000, 3),
         "outcome": entry.outcome,
         "error": entry.error,
         "output": entry.output,
     }
-
-
-def show_instant(instant: Micros, zone: tzinfo) -> str:
-    """RFC 3339, with the zone's offset."""
-    return format_when(moment(instant), zone)
 
 
 def show_span(span: Micros) -> str:

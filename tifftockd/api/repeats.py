@@ -12,7 +12,7 @@ from tifftockd.api.access import member
 from tifftockd.api.drafts import draft_again, snoozed_draft
 from tifftockd.api.fields import FIELDS
 from tifftockd.api.once import KEY, read_once, replayed
-from tifftockd.api.present import show_instant, show_reminder
+from tifftockd.api.present import show_reminder
 from tifftockd.api.query import number, read_number
 from tifftockd.api.route import Answer, Api, Request, route
 from tifftockd.api.strict import to_json
@@ -21,7 +21,7 @@ from tifftockd.errors import InvalidInput, Misfit, NotFound, Replayed
 from tifftockd.reminder import Draft, Entry, Outcome, Reminder
 from tifftockd.settling import following
 from tifftockd.store import HistoryQuery
-from tifftockd.when import zone_or
+from tifftockd.when import format_instant, zone_or
 
 _USUAL = 10
 N = number("n", 1, 1000, f"So many at the most; without it {_USUAL}.")
@@ -37,7 +37,7 @@ def list_occurrences(api: Api, request: Request, id_: int) -> Answer:
         rest = [one.due for one in islice(following(reminder, zone, reminder.due), most - 1)]
     except ValueError as error:
         raise Misfit(f"its 'repeat' cannot be read any more: {error}; send another", field="repeat") from None
-    return Answer.of([show_instant(due, zone) for due in (reminder.due, *rest)])
+    return Answer.of([format_instant(due, zone) for due in (reminder.due, *rest)])
 
 
 @route(

@@ -6,12 +6,13 @@ from typing import Any
 
 from tifftockd import __version__
 from tifftockd.api.access import member
-from tifftockd.api.present import show_instant, show_span
+from tifftockd.api.present import show_span
 from tifftockd.api.route import Answer, Api, Request, route
 from tifftockd.config import Config
 from tifftockd.errors import StoreUnavailable
 from tifftockd.handlers.spec import MethodSpec
 from tifftockd.store import Summary
+from tifftockd.when import format_instant
 
 
 @route("GET /handlers", access=member, gives={200: "Handlers"})
@@ -56,7 +57,7 @@ def read_health(api: Api, request: Request) -> Answer:
             "version": __version__,
             "scheduler": scheduler,
             "store": summary.fault or "ok",
-            "next_due": None if summary.next_due is None else show_instant(summary.next_due, request.config.zone),
+            "next_due": None if summary.next_due is None else format_instant(summary.next_due, request.config.zone),
             "counts": dict(summary.counts),
         },
         status=200 if well else 503,

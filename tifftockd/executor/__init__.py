@@ -9,7 +9,7 @@ import threading
 import time
 from collections.abc import Callable, Iterable, Mapping
 from concurrent.futures import Future
-from functools import lru_cache, partial
+from functools import partial
 from typing import Any, TypeVar
 
 from tifftockd import clock
@@ -26,7 +26,7 @@ from tifftockd.handlers.dropins import Dropin
 from tifftockd.handlers.registry import Registry
 from tifftockd.handlers.spec import MethodSpec
 from tifftockd.reminder import Ending, Reminder, Verdict
-from tifftockd.when import format_when, zone_or
+from tifftockd.when import format_instant, zone_or
 from tifftockd.worker import kin
 
 T = TypeVar("T")
@@ -35,8 +35,6 @@ T = TypeVar("T")
 # that wait, the more a crash has repeated.
 _GATHER = 128
 _GATHER_TIME = 0.01
-# Many are due at the same instant: so many instants need not be written out anew for each.
-_INSTANTS = 64
 # How often a stopping executor looks whether it is done, in seconds.
 _LOOK = 0.02
 # How long killed attempts are waited for, in seconds.
@@ -272,14 +270,10 @@ def _guarded(future: Future[T], function: Callable[[], None]) -> None:
 def _describer(config: Config) -> Callable[[Reminder], dict[str, Any]]:
     """What a handler is told of a reminder."""
 
-    @lru_cache(_INSTANTS)
-    def show(due: Micros, tz: str | None) -> str:
-        return format_when(clock.moment(due), zone_or(tz, config.zone))
-
     def describe(reminder: Reminder) -> dict[str, Any]:
         return {
             "id": reminder.id,
-            "when": show(reminder.due, reminder.tz),
+            "when": format_instant(reminder.due, zone_or(reminder.tz, config.zone)),
             "message": reminder.message,
             "method": reminder.method,
             "to": reminder.to,

@@ -5,14 +5,14 @@ from __future__ import annotations
 from collections.abc import Iterable
 from datetime import tzinfo
 
-from tifftockd import clock, journal
+from tifftockd import journal
 from tifftockd.reminder import Outcome, Reminder, Settlement
-from tifftockd.when import format_when
+from tifftockd.when import format_instant
 
 
 def report_stored(event: str, reminder: Reminder, zone: tzinfo) -> None:
     """Log that a reminder was `created` or `changed`, and for when it is now."""
-    due = format_when(clock.moment(reminder.due), zone)
+    due = format_instant(reminder.due, zone)
     journal.event(event, reminder=reminder.id, method=reminder.method, due=due, owner=reminder.owner)
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 from datetime import MAXYEAR, MINYEAR, UTC, date, datetime, time, timedelta, tzinfo
+from functools import lru_cache
 
 from tifftockd.clock import EPOCH, SECOND, Micros, moment
 from tifftockd.errors import InvalidTime
@@ -81,6 +82,12 @@ def format_when(instant: datetime, tz: tzinfo) -> str:
     if offset is None or offset.seconds % 60 or offset.microseconds:
         local = instant.astimezone(UTC)
     return local.isoformat()
+
+
+@lru_cache(256)  # in a burst and in a batch many are due, or were made, at one instant
+def format_instant(instant: Micros, tz: tzinfo) -> str:
+    """The same of an instant as it is stored."""
+    return format_when(moment(instant), tz)
 
 
 def _read(text: str, tz: tzinfo, now: datetime) -> datetime:
