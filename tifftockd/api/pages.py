@@ -6,12 +6,18 @@ from collections.abc import Callable
 from typing import TypeVar
 
 from tifftockd.api.strict import to_json
+from tifftockd.store import PIECE
 
 # A page ends before this many bytes: an answer is held in memory until its client has read it.
 LARGEST = 8 * 1024 * 1024
 
 Item = TypeVar("Item")
 Place = TypeVar("Place")
+
+
+def rows_for(limit: int, *, filtered: bool) -> int:
+    """How many rows to read at a time for so many items: one more shows whether that was all."""
+    return PIECE if filtered else min(PIECE, limit + 1)
 
 
 def gather(

@@ -40,6 +40,7 @@ from tifftockd.store.steps import Recall
 from tifftockd.store.writer import Transaction, Writer
 
 __all__ = [
+    "PIECE",
     "HistoryPage",
     "HistoryQuery",
     "Measured",
@@ -192,10 +193,10 @@ class Store:
         return self._writer.run(change)
 
     def page(self, query: ReminderQuery) -> ReminderPage:
-        """What fits among the next PIECE rows."""
+        """What fits among the next rows."""
         due, id_ = query.after or (-(2**63), 0)
         before = 2**63 - 1 if query.due_before is None else query.due_before
-        parameters = {"due": due, "id": id_, "before": before, "limit": PIECE}
+        parameters = {"due": due, "id": id_, "before": before, "limit": query.rows}
 
         def page(tx: Transaction) -> ReminderPage:
             places = tx.execute(sql.page(query.states), parameters).fetchall()
@@ -204,19 +205,19 @@ class Store:
                 for reminder in steps.read(tx, [id_ for _, id_ in places])
                 if query.method in (None, reminder.method) and query.owner in (None, reminder.owner)
             ]
-            return ReminderPage(found, places[-1] if len(places) == PIECE else None)
+            return ReminderPage(found, places[-1] if len(places) == query.rows else None)
 
         return self._writer.run(page, writes=False)
 
     def history(self, query: HistoryQuery) -> HistoryPage:
-        """What fits among the next PIECE entries."""
-        parameters = {"before": query.before or 2**63 - 1, "reminder": query.reminder, "limit": PIECE}
+        """What fits among the next entries."""
+        parameters = {"before": query.before or 2**63 - 1, "reminder": query.reminder, "limit": query.rows}
         statement = sql.HISTORY if query.reminder is None else sql.HISTORY_OF_REMINDER
 
         def page(tx: Transaction) -> HistoryPage:
             found = [steps.entry(row) for row in tx.execute(statement, parameters)]
             entries = [entry for entry in found if query.outcome in (None, entry.outcome)]
-            return HistoryPage(entries, found[-1].id if len(found) == PIECE else None)
+            return HistoryPage(entries, found[-1].id if len(found) == query.rows else None)
 
         return self._writer.run(page, writes=False)
 

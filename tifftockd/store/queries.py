@@ -18,18 +18,19 @@ CLEANED = 50
 
 @dataclass(frozen=True, slots=True)
 class ReminderQuery:
-    """Reminders in order of (due, id), from behind the place `after`."""
+    """Reminders in order of (due, id), from behind the place `after`, of the next `rows` at the most."""
 
     states: frozenset[State]
     method: str | None = None
     owner: int | None = None
     due_before: Micros | None = None
     after: tuple[Micros, int] | None = None
+    rows: int = PIECE
 
 
 @dataclass(frozen=True, slots=True)
 class ReminderPage:
-    """What fits among the next PIECE rows, and the place from which to go on, or None at the end."""
+    """What fits among those rows, and the place from which to go on, or None at the end."""
 
     reminders: list[Reminder]
     after: tuple[Micros, int] | None
@@ -37,16 +38,17 @@ class ReminderPage:
 
 @dataclass(frozen=True, slots=True)
 class HistoryQuery:
-    """Entries with the newest first, from before the id `before`."""
+    """Entries with the newest first, from before the id `before`, of the next `rows` at the most."""
 
     reminder: int | None = None
     outcome: Outcome | None = None
     before: int | None = None
+    rows: int = PIECE
 
 
 @dataclass(frozen=True, slots=True)
 class HistoryPage:
-    """What fits among the next PIECE entries, and the id from before which to go on, or None at the end."""
+    """What fits among those entries, and the id from before which to go on, or None at the end."""
 
     entries: list[Entry]
     before: int | None
