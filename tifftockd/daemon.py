@@ -17,7 +17,7 @@ from tifftockd.executor import Executor
 from tifftockd.executor.heartbeat import Pulse
 from tifftockd.scheduler import Scheduler
 from tifftockd.server import Server, open_sockets
-from tifftockd.store import Store, Summary
+from tifftockd.store import Store
 from tifftockd.systemd import Notifier, Watchdog
 
 SIGNALS = (signal.SIGTERM, signal.SIGINT, signal.SIGHUP)
@@ -57,7 +57,6 @@ class Daemon:
         self._env_file = env_file
         self._inherited = list(inherited)
         self._complaint = ""  # why the last reload failed
-        self._summary: Summary | None = None  # what STATUS shows
         self._store = Store(config.database_url, config.database_path)
         self._notifier = Notifier(environ)
         self._watchdog = Watchdog(self._notifier, environ, self._works, self._status)
@@ -161,13 +160,12 @@ class Daemon:
 
     def _status(self, changed: bool) -> str:
         """One line for people: `3 pending, next in 2h 14min (email), 1 failed`."""
+        # The probe before it has asked for /health, which asks for a summary: the store need not wake up for another.
+        summary = None if changed else self._store.last_summary
         try:
-            if changed or self._summary is None:
-                self._summary = self._store.summary()
+            summary = summary or self._store.summary()
         except StoreUnavailable as error:
-            self._summary = None
             return error.message
-        summary = self._summary
         now = clock.now()
         told = [f"{summary.counts['pending']} pending"]
         if clock.is_wrong(now):

@@ -138,6 +138,7 @@ class Watchdog:
                 if well:
                     self._notifier.alive()
                 probe_at = clock.monotonic() + (self._every if well else min(self._every, _AGAIN))
+            changed = changed or self._changed.is_set()  # since it was last looked at, maybe during the probe
             self._changed.clear()
             shown = self._notifier.status(self._status(changed), clock.monotonic())
             left = max(0.0, probe_at - clock.monotonic()) if self._every else None

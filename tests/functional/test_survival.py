@@ -70,6 +70,24 @@ def test_bytes_that_are_no_text_stop_nothing_else(daemon):
     assert "cannot be read" in daemon.history(told)[0]["error"]
     assert "cannot be read" in daemon.get(f"/reminder/{bad['id']}")["last_error"]
     assert daemon.request("DELETE", f"/reminder/{bad['id']}").status == 204
+    assert daemon.history(bad)[-1]["outcome"] == "cancelled"
+
+
+def test_the_history_tells_of_what_was_attempted_whatever_has_become_of_the_row(daemon, tmp_path):
+    note = tmp_path / "note"
+    daemon.start()
+    changed, dropped = (
+        daemon.remind(method="note", message="told", options={"file": str(note), "sleep": 1}) for _ in range(2)
+    )
+    wait_until(lambda: len(lines(note)) == 2, "the attempts")
+    database = sqlite3.connect(daemon.database)
+    with database:
+        database.execute("UPDATE reminder SET message = CAST(x'ff' AS TEXT) WHERE id = ?", (changed["id"],))
+        database.execute("DELETE FROM reminder WHERE id = ?", (dropped["id"],))
+    database.close()
+    for one in (changed, dropped):
+        entry = daemon.outcome(one)
+        assert (entry["outcome"], entry["message"]) == ("delivered", "told")
 
 
 def test_a_locked_database_is_said_at_the_start(daemon):

@@ -3,6 +3,7 @@
 import array
 import ast
 import contextlib
+import errno
 import os
 import re
 import select
@@ -252,6 +253,30 @@ def test_who_finds_another_thread_writing_leaves_its_event_to_that(pipe, monkeyp
     writing.join()
     read += pipe.read()
     assert read.lstrip("x") == "tifftockd: first\ntifftockd: second\ntifftockd: third\n"
+
+
+def test_a_write_that_fails_takes_no_other_event_along(tmp_path, monkeypatch):
+    """Neither those behind it nor those that other threads have left to the one that writes."""
+    with (tmp_path / "log").open("wb") as file:
+        to_file = Journal(file.fileno())
+        write, failing, failed = os.write, threading.Event(), threading.Event()
+
+        def failing_once(fd, data):
+            if not failing.is_set():
+                failing.set()
+                assert failed.wait(30)
+                raise OSError(errno.ENOSPC, "no room")
+            return write(fd, data)
+
+        monkeypatch.setattr(os, "write", failing_once)
+        writing = threading.Thread(target=to_file.event, args=("lost", INFO, {}))
+        writing.start()
+        assert failing.wait(30)
+        for name in ("second", "third"):
+            to_file.event(name, INFO, {})
+        failed.set()
+        writing.join()
+    assert (tmp_path / "log").read_text() == "tifftockd: second\ntifftockd: third\n"
 
 
 def test_no_event_of_many_threads_is_lost_and_each_thread_keeps_its_order(tmp_path):

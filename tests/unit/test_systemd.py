@@ -9,8 +9,9 @@ import time
 
 import pytest
 
+from tests.daemon import wait_until
 from tifftockd.clock import SECOND
-from tifftockd.systemd import Notifier
+from tifftockd.systemd import Notifier, Watchdog
 
 
 @pytest.fixture
@@ -135,6 +136,29 @@ def test_a_status_does_not_wait_for_a_service_manager_that_does_not_read(manager
     # What was lost is sent when it is shown the next time.
     notifier.status("busy", 101.0)
     assert received(manager) == ["STATUS=busy"]
+
+
+def test_what_changes_during_a_probe_is_shown(manager):
+    """The summary is asked for anew when something has changed, and then only."""
+    asked = []
+
+    def probe(_patience):
+        if len(asked) == 1:
+            watchdog.changed()
+        return True
+
+    def status(changed):
+        asked.append(changed)
+        return "as it is"
+
+    watchdog = Watchdog(Notifier(os.environ), {"WATCHDOG_USEC": "20000"}, probe, status)
+    watchdog.start()
+    wait_until(lambda: len(asked) >= 4, "four looks")
+    watchdog.stop()
+    # The first look is one, the probe before the second changes something, and then there is nothing new.
+    assert asked[:2] == [True, True]
+    assert False in asked[2:]
+    assert "WATCHDOG=1" in received(manager)
 
 
 # ---- sockets: in a child process, as descriptors count from 3

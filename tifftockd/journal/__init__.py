@@ -143,7 +143,9 @@ class Journal:
 
     def _write(self, lines: list[str]) -> None:
         for block in _blocks([line.encode("utf-8", "backslashreplace") for line in lines]):
-            self._write_block(block)
+            # One that is lost, as on a full disk, takes no other along, nor what other threads have left to this one.
+            with contextlib.suppress(OSError):
+                self._write_block(block)
 
     def _write_block(self, data: bytes) -> None:
         for start in range(0, len(data), _PIECE):

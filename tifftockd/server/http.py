@@ -297,8 +297,10 @@ class Channel(HTTPChannel):  # type: ignore[misc]
 
     def service(self) -> None:
         """Answer one request."""
-        super().service()
-        self.watch()
+        try:
+            super().service()
+        finally:
+            self.watch()
 
     def refuse_key(self) -> bool:
         """A wrong key was given: whether the answer has to wait, in the loop."""

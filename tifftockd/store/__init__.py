@@ -66,6 +66,7 @@ class Store:
         self._lock: DatabaseLock | None = None
         # When the database was last written to, before it was opened; None if it is new.
         self.left_at: Micros | None = None
+        self.last_summary: Summary | None = None  # that anybody has asked for
 
     def open(self, migrating: Callable[[], None] = lambda: None) -> None:
         """Take the database's lock, open it and bring its schema up to date. StoreError says what is wrong.
@@ -223,7 +224,8 @@ class Store:
 
     def summary(self) -> Summary:
         """The counts by state, kept by the writing transactions, and what comes next."""
-        return self._writer.run(self._summary, writes=False)
+        self.last_summary = self._writer.run(self._summary, writes=False)
+        return self.last_summary
 
     def measured(self) -> Measured:
         """The summary, and what has been measured since the start."""

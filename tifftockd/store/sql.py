@@ -61,21 +61,19 @@ HISTORY = text(f"SELECT {rows.ENTRY} FROM history WHERE id < :before ORDER BY id
 HISTORY_OF_REMINDER = text(
     f"SELECT {rows.ENTRY} FROM history WHERE reminder = :reminder AND id < :before ORDER BY id DESC LIMIT :limit"
 )
-# What has ended, as a JSON array: one step of SQLite's for many, and the reminders' rows say the rest.
 INSERT_HISTORY = text(
     "INSERT INTO history (reminder, attempt, key, method, recipient, message, options, tz, due, started, finished,"
-    " outcome, error, output, max_late, retries) SELECT reminder.id, entry.value ->> 1, entry.value ->> 2, method,"
-    " recipient, message, options, tz, entry.value ->> 3, entry.value ->> 4, entry.value ->> 5, entry.value ->> 6,"
-    " entry.value ->> 7, entry.value ->> 8, max_late, retries"
-    " FROM json_each(:entries) AS entry CROSS JOIN reminder ON reminder.id = entry.value ->> 0"
+    " outcome, error, output, max_late, retries) VALUES (:reminder, :attempt, :key, :method, :recipient, :message,"
+    " :options, :tz, :due, :started, :finished, :outcome, :error, :output, :max_late, :retries)"
 )
 DUE = text(
     "SELECT fire_at, id FROM reminder INDEXED BY reminder_next WHERE state = 'pending' AND method = :method"
     " AND fire_at BETWEEN :start AND :until ORDER BY fire_at, id LIMIT :limit"
 )
 CLAIM = text(
-    "UPDATE reminder SET state = 'firing', attempts = attempts + 1, claimed = :now, repeatable = chosen.value ->> 1"
-    f" FROM json_each(:chosen) AS chosen WHERE reminder.id = chosen.value ->> 0 RETURNING {rows.REMINDER}"
+    "UPDATE reminder SET state = 'firing', attempts = attempts + 1, claimed = :now,"
+    " repeatable = json_extract(chosen.value, '$[1]') FROM json_each(:chosen) AS chosen"
+    f" WHERE reminder.id = json_extract(chosen.value, '$[0]') RETURNING {rows.REMINDER}"
 )
 # INDEXED BY: without statistics SQLite prefers the index that begins with `state`, and reads all that is pending.
 EXPIRED = text(

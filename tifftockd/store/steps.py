@@ -220,7 +220,7 @@ def settle(tx: Transaction, settlements: Sequence[Settlement]) -> None:
     kept = [_moved(one) for one in settlements if one.state is not None and one.next is None]
     armed = [_armed(one.reminder, one.next) for one in settlements if one.next is not None]
     if entries:
-        tx.execute(sql.INSERT_HISTORY, {"entries": json.dumps(entries)})
+        tx.execute_each(sql.INSERT_HISTORY, entries)
     if dropped:
         tx.execute(sql.DELETE, {"ids": json.dumps(dropped)})
     if kept:
@@ -229,17 +229,44 @@ def settle(tx: Transaction, settlements: Sequence[Settlement]) -> None:
         tx.execute_each(sql.NEXT, armed)
 
 
-def _entries(settlement: Settlement) -> Iterator[tuple[Any, ...]]:
-    """A line for what has ended, and one for each occurrence that was passed over, as INSERT_HISTORY takes them."""
+def _entries(settlement: Settlement) -> Iterator[dict[str, Any]]:
+    """A line for what has ended, and one for each occurrence that was passed over."""
     if settlement.outcome is None:
         return
-    reminder, finished = settlement.reminder, settlement.finished
-    yield (
-        reminder.id, settlement.attempts, reminder.key, reminder.due, settlement.started, finished,
-        settlement.outcome, settlement.error, settlement.output,
-    )  # fmt: skip
+    entry = _entry(settlement)
+    yield entry
     for due in settlement.passed:
-        yield reminder.id, 0, _new_key(), due, None, finished, Outcome.MISSED, settlement.passed_why, None
+        yield entry | {
+            "attempt": 0,
+            "key": _new_key(),
+            "due": due,
+            "started": None,
+            "outcome": Outcome.MISSED,
+            "error": settlement.passed_why,
+            "output": None,
+        }
+
+
+def _entry(settlement: Settlement) -> dict[str, Any]:
+    reminder = settlement.reminder
+    return {
+        "reminder": reminder.id,
+        "attempt": settlement.attempts,
+        "key": reminder.key,
+        "method": reminder.method,
+        "recipient": reminder.to,
+        "message": reminder.message,
+        "options": rows.dump_options(reminder.options),
+        "tz": reminder.tz,
+        "due": reminder.due,
+        "started": settlement.started,
+        "finished": settlement.finished,
+        "outcome": settlement.outcome,
+        "error": settlement.error,
+        "output": settlement.output,
+        "max_late": reminder.max_late,
+        "retries": reminder.retries,
+    }
 
 
 def _armed(reminder: Reminder, coming: Occurrence) -> dict[str, Any]:
