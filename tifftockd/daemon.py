@@ -61,7 +61,7 @@ class Daemon:
         self._notifier = Notifier(environ)
         self._watchdog = Watchdog(self._notifier, environ, self._works, self._status)
         self._scheduler = Scheduler(self._store, config, self._watchdog.changed)
-        self._executor = Executor(config, self._scheduler.wake)
+        self._executor = Executor(config, self._look_again)
         self._pulse = Pulse(self._is_well, self._executor.beat)
         self._server: Server | None = None
 
@@ -145,6 +145,11 @@ class Daemon:
         self._scheduler.stop()
         self._store.close()
         journal.event("stopped")
+
+    def _look_again(self) -> None:
+        """Attempts have ended, or handlers have been loaded, which may take longer than the start."""
+        self._scheduler.wake()
+        self._watchdog.changed()
 
     # ---- what the service manager is told, and others
 

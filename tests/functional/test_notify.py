@@ -84,9 +84,10 @@ def test_a_database_of_an_earlier_release_is_brought_along_and_time_is_asked_for
 
 def test_a_broken_dropin_and_a_failed_reload_are_in_the_status(daemon, manager):
     daemon.settings |= {"NOTIFY_SOCKET": manager.path}
-    daemon.dropin("broken.py", "def\n")
+    # Longer than the start waits
+    daemon.dropin("broken.py", "import time\ntime.sleep(1.5)\nbroken\n")
     daemon.start()
-    assert "cannot load broken.py" in manager.hear("STATUS=")
+    wait_until(lambda: "cannot load broken.py" in manager.hear("STATUS="), "the file that cannot be loaded")
     (daemon.folder / ".env").write_text("RETRIES=many\n")
     daemon.process.send_signal(signal.SIGHUP)
     complaint = f"reload failed: {daemon.folder}/.env, line 1: RETRIES is 'many'"
