@@ -770,7 +770,7 @@ FIELDS = st.dictionaries(
 )
 
 
-@settings(max_examples=150, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(max_examples=150, suppress_health_check=[HealthCheck.function_scoped_fixture, HealthCheck.too_slow])
 @given(FIELDS, st.booleans())
 def test_whatever_is_sent_it_is_taken_or_the_senders_fault(app, fields, change):
     body = json.dumps({"in": 60, "message": "x", "method": "log"} | fields if not change else fields).encode()
