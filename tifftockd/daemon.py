@@ -163,12 +163,10 @@ class Daemon:
         asked = [part.probe() for part in (self._server, self._scheduler, self._executor)]
         return all(answered(max(0.0, end - clock.monotonic())) for answered in asked)
 
-    def _status(self, changed: bool) -> str:
+    def _status(self) -> str:
         """One line for people: `3 pending, next in 2h 14min (email), 1 failed`."""
-        # The probe before it has asked for /health, which asks for a summary: the store need not wake up for another.
-        summary = None if changed else self._store.last_summary
         try:
-            summary = summary or self._store.summary()
+            summary = self._store.summary()
         except StoreUnavailable as error:
             return error.message
         now = clock.now()

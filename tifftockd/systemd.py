@@ -101,9 +101,9 @@ class Watchdog:
         notifier: Notifier,
         environ: Mapping[str, str],
         probe: Callable[[float], bool],
-        status: Callable[[bool], str],
+        status: Callable[[], str],
     ) -> None:
-        """`probe` gets the seconds it may take; `status` gives the text of the moment, told if anything has changed."""
+        """`probe` gets the seconds it may take; `status` gives the text of the moment."""
         self._notifier = notifier
         self._probe = probe
         self._status = status
@@ -131,24 +131,21 @@ class Watchdog:
             self._thread.join()
 
     def _run(self) -> None:
-        probe_at, changed = clock.monotonic(), True
+        probe_at = clock.monotonic()
         while not self._stopping:
             if self._every and clock.monotonic() >= probe_at:
                 well = self._probe(self._patience)
                 if well:
                     self._notifier.alive()
                 probe_at = clock.monotonic() + (self._every if well else min(self._every, _AGAIN))
-            changed = changed or self._changed.is_set()  # since it was last looked at, maybe during the probe
             self._changed.clear()
-            shown = self._notifier.status(self._status(changed), clock.monotonic())
+            shown = self._notifier.status(self._status(), clock.monotonic())
             left = max(0.0, probe_at - clock.monotonic()) if self._every else None
             if not shown:
                 left = STATUS_EVERY if left is None else min(left, STATUS_EVERY)
-            changed = self._changed.wait(left)
-            if changed and not self._stopping:
+            if self._changed.wait(left) and not self._stopping:
                 # What comes in a burst is shown together.
                 self._pause(probe_at)
-            changed = changed or not shown
 
     def _pause(self, probe_at: float) -> None:
         end = clock.monotonic() + STATUS_EVERY

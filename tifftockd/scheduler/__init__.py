@@ -259,9 +259,9 @@ class Scheduler:
         report(ended)
         if self._outage is not None:
             self._look_at_outage(self._outage, ended, turn.claimed)
-        kept = self._config.history_days, self._config.history_max
-        cleaned = not idle and self._cleaning.step(turn.kept, now, *kept)
-        if settlements or turn.expired or turn.claimed or cleaned:
+        if not idle:
+            self._cleaning.step(turn.kept, now, self._config.history_days, self._config.history_max)
+        if settlements or turn.expired or turn.claimed:
             self._changed()
 
     def _settle_apart(self, settlements: list[Settlement]) -> None:

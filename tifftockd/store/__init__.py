@@ -66,7 +66,7 @@ class Store:
         self._lock: DatabaseLock | None = None
         # When the database was last written to, before it was opened; None if it is new.
         self.left_at: Micros | None = None
-        self.last_summary: Summary | None = None  # that anybody has asked for
+        self._known: tuple[int, Summary | None] = 0, None  # after so many commits
 
     def open(self, migrating: Callable[[], None] = lambda: None) -> None:
         """Take the database's lock, open it and bring its schema up to date. StoreError says what is wrong.
@@ -223,9 +223,17 @@ class Store:
         return self._writer.run(page, writes=False)
 
     def summary(self) -> Summary:
-        """The counts by state, kept by the writing transactions, and what comes next."""
-        self.last_summary = self._writer.run(self._summary, writes=False)
-        return self.last_summary
+        """The counts by state, kept by the writing transactions, and what comes next.
+
+        The writer is asked only when it is at work, or has written since it was asked last: it sleeps while all idles.
+        """
+        commits, known = self._known
+        if known is not None and self._writer.idle and commits == self._writer.commits:
+            return known
+        # Inside the transaction: what is committed later counts as news, also if this one has seen it already.
+        commits, summary = self._writer.run(lambda tx: (self._writer.commits, self._summary(tx)), writes=False)
+        self._known = commits, summary
+        return summary
 
     def measured(self) -> Measured:
         """The summary, and what has been measured since the start."""

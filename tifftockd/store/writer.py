@@ -149,7 +149,9 @@ class Writer:
         self._thread: threading.Thread | None = None
         self._database: dataset.Database | None = None
         self._probe_at = 0.0
+        self._busy = False
         self.fault: str | None = None  # the last write's error; None when it went well
+        self.commits = 0  # of something; counted before anybody is told of what they hold
 
     def start(self, prepare: Callable[[sqlite3.Cursor], None]) -> None:
         """Open the database and run `prepare` in its first transaction; raises what that raises."""
@@ -185,6 +187,12 @@ class Writer:
         """How many requests are queued."""
         return len(self._first) + len(self._queue)
 
+    @property
+    def idle(self) -> bool:
+        """Whether nothing is queued, under way or amiss."""
+        # In this order: the thread is busy before it takes a request off the queue.
+        return not self.waiting and not self._busy and self.fault is None
+
     def close(self) -> None:
         """Serve what is queued, then close the database."""
         with self._lock:
@@ -216,11 +224,13 @@ class Writer:
             return
         opened.set_result(None)
         while self._await():
+            self._busy = True
             try:
                 self._batch()
             except Exception as error:
                 # The requests have their answers by now; what is left is to go on.
                 journal.event("store-fault", journal.ERR, message=f"{type(error).__name__}: {error}")
+            self._busy = False
         self._dispose()
 
     def _await(self) -> bool:
@@ -262,6 +272,7 @@ class Writer:
             self._failed(served, error)
             return
         if wrote:
+            self.commits += 1
             self._committed(clock.monotonic() - began)
             if self.fault is not None:
                 self._recovered()
