@@ -97,7 +97,9 @@ class Daemon:
         self._server.start()
         self._executor.registry.wait(_GRACE)
         self._scheduler.start(self._executor)
-        if not (self._scheduler.has_looked(_START) and self._server.probe()(_START)):
+        first = self._server.probe()
+        first.ask()
+        if not (self._scheduler.has_looked(_START) and first.answered(_START)):
             raise StoreError(f"the database does not answer: {self._store.fault or 'it takes too long'}")
         addresses = " ".join(_address(one) for one in sockets)
         journal.event("listening", addresses=addresses, version=__version__, interrupted=interrupted or None)
@@ -157,11 +159,15 @@ class Daemon:
         return self._works(_PROBE) and self._store.fault is None and not clock.is_wrong(clock.now())
 
     def _works(self, patience: float) -> bool:
-        """Whether the API answers and the scheduler's and the executor's threads turn: all asked at once."""
+        """Whether the scheduler's and the executor's threads turn and the API answers, all within so many seconds.
+
+        One after the other: the question to the API goes through the hands of both. Asked at once they would wake up
+        for the interpreter's lock, sleep again until they have it, and wake the daemon up twice as often.
+        """
         assert self._server is not None
-        end = clock.monotonic() + patience
-        asked = [part.probe() for part in (self._server, self._scheduler, self._executor)]
-        return all(answered(max(0.0, end - clock.monotonic())) for answered in asked)
+        probe = self._server.probe()
+        self._scheduler.probe(lambda: self._executor.probe(probe.ask))
+        return probe.answered(patience)
 
     def _status(self) -> str:
         """One line for people: `3 pending, next in 2h 14min (email), 1 failed`."""

@@ -692,6 +692,69 @@ def test_while_nobody_calls_the_server_sleeps(impatient, served):
     assert get(served)[0] == 200
 
 
+# ---- the daemon's own question
+
+
+def healthy(environ, start_response):
+    """As a framework answers HEAD."""
+    assert (environ["REQUEST_METHOD"], environ["PATH_INFO"]) == ("HEAD", "/health")
+    start_response("503 Service Unavailable", [("Content-Length", "100")])
+    return []
+
+
+def answered(server, patience=10.0):
+    probe = server.probe()
+    probe.ask()
+    return probe.answered(patience)
+
+
+def test_a_probe_wakes_the_server_once_and_leaves_it_asleep(impatient, path):
+    with serving(open_sockets([unix(path)]), healthy) as server:
+        assert answered(server)
+        (thread,) = [thread for thread in threading.enumerate() if thread.name == "server"]
+        time.sleep(0.2)  # until it has nothing more to do
+        before = switches(thread)
+        assert answered(server)
+        time.sleep(1)  # longer than a client may be idle
+        # Once more, where the thread that answers has taken the interpreter's lock meanwhile.
+        assert switches(thread) - before <= 2
+        assert answered(server)
+
+
+def test_a_probe_is_answered_while_clients_take_every_place(monkeypatch, path):
+    monkeypatch.setattr(server_module, "CONNECTIONS", 20)
+    with serving(open_sockets([unix(path)]), healthy) as server, contextlib.ExitStack() as stack:
+        for _ in range(40):
+            stack.enter_context(connect(path))
+        assert answered(server)
+
+
+def test_an_answer_that_came_late_is_not_taken_for_the_next_probes(path):
+    go_on, late = threading.Event(), threading.Event()
+
+    def slow(environ, start_response):
+        go_on.wait(30)
+        late.set()
+        return healthy(environ, start_response)
+
+    with serving(open_sockets([unix(path)]), slow) as server:
+        assert not answered(server, 0.1)
+        go_on.set()
+        assert late.wait(10)
+        go_on.clear()
+        assert not answered(server, 0.2)
+        go_on.set()
+        assert answered(server)
+
+
+def test_a_probe_that_is_asked_when_nobody_waits_any_more_harms_nothing(path):
+    with serving(open_sockets([unix(path)]), healthy) as server:
+        probe = server.probe()
+        assert not probe.answered(0.01)
+        probe.ask()
+        assert answered(server)
+
+
 # ---- the end
 
 

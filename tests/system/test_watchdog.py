@@ -9,7 +9,7 @@ from tests.system.service import UNIT
 SPAN = 3
 
 
-@pytest.mark.parametrize("thread", ["scheduler", "server"])
+@pytest.mark.parametrize("thread", ["scheduler", "executor", "server"])
 def test_a_stopped_thread_means_a_restart_and_nothing_is_lost(service, thread):
     service.override(f"WatchdogSec={SPAN}s")
     service.restart()

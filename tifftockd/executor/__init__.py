@@ -97,9 +97,9 @@ class Executor:
         self._ask(lambda: self._each(Generation.close))
         self._loop.stop()
 
-    def probe(self) -> Callable[[float], bool]:
-        """Ask its thread for a sign; what is returned tells whether it came, within so many seconds."""
-        return self._loop.probe()
+    def probe(self, then: Callable[[], None]) -> None:
+        """Wake its thread, which calls `then`."""
+        self._loop.call(then)
 
     @property
     def alive(self) -> bool:

@@ -6,7 +6,6 @@ import heapq
 import itertools
 import os
 import select
-import threading
 import time
 from collections import deque
 from collections.abc import Callable
@@ -67,12 +66,6 @@ class Loop:
         """From any thread: run `function` in the loop soon."""
         self._calls.append(function)
         os.eventfd_write(self._wake, 1)
-
-    def probe(self) -> Callable[[float], bool]:
-        """From any thread: what is returned tells whether it does what it is asked, within so many seconds."""
-        done = threading.Event()
-        self.call(done.set)
-        return done.wait
 
     @property
     def alive(self) -> bool:

@@ -47,7 +47,7 @@ class Scheduler:
         """`changed` is called, from any thread, when there is something new to tell people."""
         self._changed = changed
         self._looked = threading.Event()
-        self._asked: deque[threading.Event] = deque()  # by probes
+        self._asked: deque[Callable[[], None]] = deque()  # by probes
         self._store = store
         self._config = config
         self._executor: Executor | None = None
@@ -113,12 +113,10 @@ class Scheduler:
         """How many attempts are being made."""
         return 0 if self._executor is None else self._executor.claims.in_hand
 
-    def probe(self) -> Callable[[float], bool]:
-        """Wake the thread; what is returned tells whether it turns, with success or not, within so many seconds."""
-        turned = threading.Event()
-        self._asked.append(turned)
+    def probe(self, then: Callable[[], None]) -> None:
+        """Wake the thread; it calls `then`, which must be quick, as it turns, with success or not."""
+        self._asked.append(then)
         os.eventfd_write(self._probed, 1)
-        return turned.wait
 
     def has_looked(self, patience: float) -> bool:
         """Wait for the first pass that succeeds: overdue work has been looked at."""
@@ -217,7 +215,7 @@ class Scheduler:
             for fd in ready & {self._wake, self._probed}:
                 os.eventfd_read(fd)
             while self._asked:
-                self._asked.popleft().set()
+                self._asked.popleft()()
 
     def _pass(self, now: Micros) -> None:
         """Settle, expire, claim: one transaction; then hand out what was claimed."""

@@ -21,6 +21,7 @@ from tifftockd.api.errors import error_body
 from tifftockd.errors import ListenError
 from tifftockd.server.http import LARGEST_BODY, LARGEST_HEADER, Channel, TcpServer, UnixServer
 from tifftockd.server.loop import Loop
+from tifftockd.server.probe import OwnChannel, Probe, Probes
 from tifftockd.server.sockets import open_sockets
 from tifftockd.server.tries import Tries, Waiting
 from tifftockd.threads import make_thread
@@ -57,6 +58,7 @@ class Server:
         self._tries, self._waiting = Tries(), Waiting()
         limit = _connection_limit()
         self._servers = [self._server(_guarded(app), sock, limit) for sock in sockets]
+        self._probes = Probes(self._connect)
         self._thread = make_thread("server", self._run)
         self._stop_by: float | None = None
         self._next_sweep = 0.0
@@ -73,31 +75,13 @@ class Server:
         """Whether connections are being served."""
         return self._thread.is_alive()
 
-    def probe(self) -> Callable[[float], bool]:
-        """Ask for /health; what is returned tells whether there is an answer, whichever, within so many seconds.
-
-        Asked on a connection that is not accepted but handed to the loop: no crowd of clients can take its place.
-        """
-        server = self._servers[0]
-        ours, theirs = socket.socketpair()
-        # Before the loop is told of it, which then finds the request there: one wake-up for both.
-        ours.sendall(b"GET /health HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n\r\n")
-        server.trigger.pull_trigger(
-            lambda: server.channel_class(server, theirs, ("localhost", None), server.adj, map=self._map)
-        )
-
-        def answered(patience: float) -> bool:
-            with ours:
-                ours.settimeout(patience)
-                try:
-                    return bool(ours.recv(1))
-                except OSError:
-                    return False
-
-        return answered
+    def probe(self) -> Probe:
+        """A question to /health, to be asked when the caller likes."""
+        return self._probes.probe()
 
     def stop(self, timeout: float) -> bool:
         """Accept no more, answer the requests that have arrived, and close; True if all got done in so many seconds."""
+        self._probes.close()
         if not self._thread.is_alive():
             self._map.close()
             return True
@@ -140,6 +124,11 @@ class Server:
         )
         server.tries, server.waiting = self._tries, self._waiting
         return server
+
+    def _connect(self, sock: socket.socket) -> None:
+        """Serve a connection that was not accepted. Its first request comes later: then the loop takes it up."""
+        server = self._servers[0]
+        OwnChannel(server, sock, ("localhost", None), server.adj, map=self._map)
 
     # ---- the loop's own thread
 
