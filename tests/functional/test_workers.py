@@ -947,7 +947,7 @@ def test_an_import_that_hangs_when_its_template_is_started_again_gives_reminders
 
 def test_an_import_that_hangs_while_its_drop_in_is_taken_away_leaves_no_process(aged):
     time.sleep(max(0, aged.old_enough - time.monotonic()))
-    wait_until(lambda: footprint(aged)[1] == 1, "the parent alone")
+    wait_until(lambda: 1 not in footprint(aged), "the end of all, the parent included, which has nothing left to fork")
 
 
 # ---- when all is over

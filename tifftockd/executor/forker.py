@@ -7,6 +7,7 @@ import json
 import os
 import socket
 from collections.abc import Callable
+from contextlib import suppress
 from functools import partial
 from typing import Any
 
@@ -20,11 +21,21 @@ _tags = itertools.count(1)
 class Forker:
     """Sends commands, and tells of deaths. All of it happens in the loop's thread."""
 
-    def __init__(self, loop: Loop, control: socket.socket, gone: Callable[[], None]) -> None:
-        """`gone` is called once, when the process has died: then all its children have died, too."""
+    def __init__(
+        self,
+        loop: Loop,
+        control: socket.socket,
+        gone: Callable[[], None],
+        childless: Callable[[], None] = lambda: None,
+    ) -> None:
+        """`gone` is called once, when the process has died: then all its children have died, too.
+
+        `childless` is called each time that the last of its children has ended.
+        """
         self._loop = loop
         self._control = control
         self._gone = gone
+        self._childless = childless
         self._children: dict[int, Callable[[int], None]] = {}
         self.hello: Callable[[dict[str, Any]], None] | None = None
         self.open = True
@@ -48,6 +59,16 @@ class Forker:
     def resume(self, tag: int) -> None:
         """Let a child go on that somebody has stopped."""
         self._send({"resume": tag}, [])
+
+    @property
+    def has_children(self) -> bool:
+        """Whether any has been asked for and has not ended yet."""
+        return bool(self._children)
+
+    def finish(self) -> None:
+        """Let the process end, and call `gone` when it has."""
+        with suppress(OSError):  # it is dead already, which is about to be told
+            self._control.shutdown(socket.SHUT_WR)
 
     def close(self) -> None:
         """Let the process end, and all that descends from it."""
@@ -79,6 +100,8 @@ class Forker:
         if "died" in message:
             if died := self._children.pop(message["died"], None):
                 died(message["status"])
+            if not self._children:
+                self._childless()
         elif self.hello is not None:
             self.hello(message)
 

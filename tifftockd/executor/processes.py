@@ -24,15 +24,16 @@ from tifftockd.worker import kin
 # well below two: so long after its deadline an attempt has its outcome.
 _KILL = 0.3
 _HUNG = 1.0
-# Seconds after its last worker until a template is let go.
+# Seconds after its last worker until a template is let go, and after the last template until the parent is.
 _IDLE = 60.0
+_CHILDLESS = 5.0
 
 _BOOT = "import sys; sys.path.insert(0, sys.argv[1]); from tifftockd.worker.parent import main; main(int(sys.argv[2]))"
 _ROOT = str(Path(tifftockd.__file__).resolve().parent.parent)
 
 
 class Parent:
-    """The bare parent process, started when it is first needed, and again when it has died."""
+    """The bare parent process, started when it is needed, and let go when nothing is left that it has forked."""
 
     # Of all generations: what else descends from the daemon is an orphan of a parent that died.
     _pids: ClassVar[set[int]] = set()
@@ -43,6 +44,8 @@ class Parent:
         self._environ = environ
         self._process: subprocess.Popen[bytes] | None = None
         self._forker: Forker | None = None
+        self._retire: Timer | None = None
+        self._retired: list[tuple[subprocess.Popen[bytes], Forker]] = []  # they are about to end
         self._closed = False
 
     def forker(self) -> Forker:
@@ -54,7 +57,7 @@ class Parent:
             with theirs:
                 # -I: neither the working directory nor PYTHON* variables can slip a module in. A session of its
                 # own: a terminal's Ctrl-C is for the daemon alone.
-                self._process = subprocess.Popen(
+                self._process = process = subprocess.Popen(
                     [sys.executable, "-I", "-c", _BOOT, _ROOT, str(theirs.fileno())],
                     stdin=subprocess.DEVNULL,
                     stdout=2,
@@ -62,8 +65,8 @@ class Parent:
                     pass_fds=[theirs.fileno()],
                     start_new_session=True,
                 )
-            self._pids.add(self._process.pid)
-            self._forker = Forker(self._loop, ours, self._died)
+            self._pids.add(process.pid)
+            self._forker = Forker(self._loop, ours, lambda: self._gone(process), self._retire_later)
         return self._forker
 
     def kill_child(self, tag: int) -> None:
@@ -101,18 +104,39 @@ class Parent:
             self._forker.close()
             self._forker = None
         self.resume()
-        self._bury()
+        if self._process is not None:
+            self._bury(self._process)
+            self._process = None
+        for process, forker in self._retired:
+            forker.close()
+            self._bury(process)
+        self._retired = []
 
-    def _died(self) -> None:
-        self._forker = None
-        journal.event("parent-died", journal.ERR)
-        self._bury()
-        kin.kill_descendants(os.getpid(), spare=frozenset(self._pids))
+    def _retire_later(self) -> None:
+        if self._retire is not None:
+            self._retire.cancel()
+        self._retire = self._loop.after(_CHILDLESS, self._let_go)
 
-    def _bury(self) -> None:
-        process, self._process = self._process, None
-        if process is None:
+    def _let_go(self) -> None:
+        """The next fork starts another one, also while this one still ends."""
+        if self._process is None or self._forker is None or self._forker.has_children:
             return
+        self.resume()
+        self._forker.finish()
+        self._retired.append((self._process, self._forker))
+        self._process = self._forker = None
+
+    def _gone(self, process: subprocess.Popen[bytes]) -> None:
+        """It has ended: as it was to, or not."""
+        if process is self._process:
+            self._process = self._forker = None
+            journal.event("parent-died", journal.ERR)
+        self._retired = [one for one in self._retired if one[0] is not process]
+        self._bury(process)
+        if process.returncode != 0:  # else it has taken along all that descends from it
+            kin.kill_descendants(os.getpid(), spare=frozenset(self._pids))
+
+    def _bury(self, process: subprocess.Popen[bytes]) -> None:
         try:
             process.wait(5)
         except subprocess.TimeoutExpired:
@@ -160,7 +184,12 @@ class Template:
             descriptors = [theirs.fileno(), *self._code_fd()]
             self._tag = parent.fork(self._command, descriptors, lambda status: died(why(status)))
         self._forker = forker = Forker(self._loop, ours, lambda: self._gone(forker))
-        forker.hello = hello
+
+        def heard(message: dict[str, Any]) -> None:
+            hello(message)
+            self._retire_later()  # should it get no worker
+
+        forker.hello = heard
 
     def kill(self) -> None:
         """For an import without end."""

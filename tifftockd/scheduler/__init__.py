@@ -31,8 +31,9 @@ from tifftockd.threads import make_thread
 
 # Claims are committed so long ahead, in microseconds, that the disk's time makes nothing late.
 _LEAD: Micros = 50_000
-# Workers are started so long before their first attempt, in microseconds.
-_WARM: Micros = 1 * SECOND
+# Workers are started so long before their first attempt, in microseconds. With the parent and a template that imports
+# requests, both let go meanwhile, a fast machine takes 0.3 s for it, a small board several times that.
+_WARM: Micros = 2 * SECOND
 # A pass so long after its time means that nobody was watching: the machine slept, the clock was set, the store failed.
 _OUTAGE: Micros = 5 * SECOND
 # Milliseconds between passes while the store fails, and how many are tried when the daemon stops meanwhile.

@@ -16,10 +16,8 @@ from tests.bench.question import Question, Row, at_most, below
 from tests.daemon import wait_until
 
 PENDING = 1_000
-# Seconds: WatchdogSec= of the unit, and how long workers and then their template may be idle before they retire
+# Seconds: WatchdogSec= of the unit, and until workers, then their template and then its parent have retired
 WATCHDOG, RETIRED = 60, 180
-# Processes that are there for good: the daemon, and the parent of its workers once there was one
-LEFT = 2
 MINUTE = 60
 
 
@@ -34,7 +32,7 @@ def _tifftockd(place):
             processes.settle(pid)
             found |= {"warm": processes.memory(pid)}
             if not place.quick:
-                wait_until(lambda: len(processes.tree(pid)) <= LEFT, "the retirement of workers", RETIRED)
+                wait_until(lambda: processes.tree(pid) == [pid], "the retirement of workers", RETIRED)
                 processes.settle(pid)
                 found |= {"retired": processes.memory(pid)}
             return found | _minute(place, [pid])
