@@ -30,7 +30,7 @@ _START = 60.0
 # Seconds that requests, and then attempts, have to end when the daemon stops.
 _REQUESTS = 5.0
 _ATTEMPTS = 60.0
-# Seconds that each part has to show that it works, before the heartbeat.
+# Seconds that all parts together have to show that they work, before the heartbeat.
 _PROBE = 10.0
 # What systemd is asked for, beside its TimeoutStopSec=: all of that, and the time to settle.
 _STOP: Micros = 90 * SECOND

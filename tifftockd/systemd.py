@@ -107,7 +107,8 @@ class Watchdog:
         self._notifier = notifier
         self._probe = probe
         self._status = status
-        # Half of the time, and a third for the probe: one that takes as long as it may is still in time.
+        # Half of the time, as sd_watchdog_enabled(3) advises, and a third for the probe: one that takes as long as it
+        # may is still in time.
         watched = _watchdog_seconds(environ)
         self._every, self._patience = watched / 2, watched / 3
         self._changed = threading.Event()

@@ -5,25 +5,28 @@ of its processes: each is a sleep that ended.
 """
 
 import os
+import re
 import socket
 import threading
 import time
 from contextlib import contextmanager
+from datetime import timedelta
 
 from tests.bench import clients, processes
 from tests.bench.peers import tifftock
 from tests.bench.question import Question, Row, at_most, below
 from tests.daemon import wait_until
+from tifftockd.when import parse_span
 
 PENDING = 1_000
-# Seconds: WatchdogSec= of the unit, and until workers, then their template and then its parent have retired
-WATCHDOG, RETIRED = 60, 180
+# Seconds until workers, then their template and then its parent have retired
+RETIRED = 180
 MINUTE = 60
 
 
 def _tifftockd(place):
     with _manager(place.folder) as manager:
-        settings = {"NOTIFY_SOCKET": manager, "WATCHDOG_USEC": str(WATCHDOG * 1_000_000)}
+        settings = {"NOTIFY_SOCKET": manager, "WATCHDOG_USEC": _watchdog(place.tree)}
         with place.daemon(pending=PENDING, **settings) as daemon:
             pid = daemon.process.pid
             processes.settle(pid)
@@ -58,6 +61,12 @@ def _minute(place, pids):
     cpu, wake_ups = (sum(part) * MINUTE / seconds for part in zip(*used, strict=True))
     woken = [line for now, then in pairs for line in now.woken_since(then)]
     return {"cpu": cpu * 1000, "wake-ups": wake_ups, "details": f"{seconds} s: {', '.join(woken) or 'none woke up'}"}
+
+
+def _watchdog(tree):
+    """WatchdogSec= of the unit, as systemd tells it."""
+    unit = (tree / "systemd" / "tifftockd.service").read_text()
+    return str(parse_span(re.search(r"^WatchdogSec=(.*)$", unit, re.MULTILINE)[1]) // timedelta(microseconds=1))
 
 
 @contextmanager
