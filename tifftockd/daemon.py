@@ -8,7 +8,7 @@ import socket
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
-from tifftockd import __version__, clock, journal
+from tifftockd import __version__, clock, journal, threads
 from tifftockd.api.app import make_app
 from tifftockd.clock import SECOND, Micros
 from tifftockd.config import KEY_ADVICE, Config, fallback_folder, load_config, private_folder
@@ -78,6 +78,7 @@ class Daemon:
         """Open the store and the sockets, then watch; READY when overdue work has been looked at and all answers."""
         # Only this user reads the database; the sockets' mode is set apart.
         os.umask(0o077)
+        threads.gather()
         self._store.open(lambda: self._notifier.extend(_MIGRATION))
         try:
             interrupted = self._scheduler.recover()
@@ -165,9 +166,13 @@ class Daemon:
         for the interpreter's lock, sleep again until they have it, and wake the daemon up twice as often.
         """
         assert self._server is not None
+        # This thread has been woken up on a CPU that is free; the one where the others are may not be.
+        threads.gather()
         probe = self._server.probe()
         self._scheduler.probe(lambda: self._executor.probe(probe.ask))
-        return probe.answered(patience)
+        answered = probe.answered(patience)
+        threads.roam()
+        return answered
 
     def _status(self) -> str:
         """One line for people: `3 pending, next in 2h 14min (email), 1 failed`."""

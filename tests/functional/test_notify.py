@@ -8,6 +8,7 @@ import subprocess
 import sys
 import time
 from itertools import pairwise
+from pathlib import Path
 
 import pytest
 
@@ -95,6 +96,29 @@ def test_a_broken_dropin_and_a_failed_reload_are_in_the_status(daemon, manager):
     (daemon.folder / ".env").unlink()
     daemon.process.send_signal(signal.SIGHUP)
     wait_until(lambda: "reload failed" not in manager.hear("STATUS="), "the complaint's end")
+
+
+def test_the_threads_share_a_cpu_and_workers_may_use_all(daemon, manager):
+    daemon.settings |= {"NOTIFY_SOCKET": manager.path, "WATCHDOG_USEC": "600000"}
+    daemon.start()
+    daemon.outcome(daemon.remind())
+    tasks = Path(f"/proc/{daemon.process.pid}/task")
+
+    def threads():
+        # The watchdog's looks for a CPU that is free.
+        return [int(task.name) for task in tasks.iterdir() if (task / "comm").read_text() != "watchdog\n"]
+
+    def cpus():
+        return {frozenset(os.sched_getaffinity(thread)) for thread in threads()}
+
+    every = os.sched_getaffinity(0)
+    assert [len(one) for one in cpus()] == [1]
+    children = [int(child) for task in tasks.iterdir() for child in (task / "children").read_text().split()]
+    assert [os.sched_getaffinity(child) for child in children] == [every]
+    # Whatever has scattered them, they come together again.
+    for thread in threads():
+        os.sched_setaffinity(thread, every)
+    wait_until(lambda: [len(one) for one in cpus()] == [1], "one CPU")
 
 
 def test_no_watchdog_is_fed_that_is_somebody_elses(daemon, manager):

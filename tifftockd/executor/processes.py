@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import Any, ClassVar
 
 import tifftockd
-from tifftockd import clock, journal
+from tifftockd import clock, journal, threads
 from tifftockd.executor.forker import Forker, pair, why
 from tifftockd.executor.loop import Loop, Timer
 from tifftockd.handlers.dropins import Dropin
@@ -54,7 +54,7 @@ class Parent:
             raise RuntimeError("these handlers have been replaced")
         if self._forker is None:
             ours, theirs = pair(socket.SOCK_SEQPACKET)
-            with theirs:
+            with theirs, threads.roaming():
                 # -I: neither the working directory nor PYTHON* variables can slip a module in. A session of its
                 # own: a terminal's Ctrl-C is for the daemon alone.
                 self._process = process = subprocess.Popen(

@@ -286,7 +286,7 @@ class Writer:
         if not request.writes:
             try:
                 request.result = request.work(request.transaction)
-            except (DBAPIError, sqlite3.Error):
+            except sqlite3.Error:
                 raise
             except Exception as error:
                 request.error = _own(error)
@@ -294,7 +294,7 @@ class Writer:
         cursor.execute("SAVEPOINT request")
         try:
             request.result = request.work(request.transaction)
-        except (DBAPIError, sqlite3.Error):
+        except sqlite3.Error:
             raise
         except Exception as error:
             cursor.execute("ROLLBACK TO request")
