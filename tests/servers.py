@@ -130,6 +130,7 @@ class Request:
     headers: Mapping[str, str]  # names in lower case
     body: bytes
     at: float  # seconds since the epoch
+    port: int  # the client's, another for each connection
 
     @property
     def path(self) -> str:
@@ -217,7 +218,8 @@ class _HttpHandler(http.server.BaseHTTPRequestHandler):
         owner = self.server_of_tests
         length = int(self.headers.get("Content-Length", 0))
         headers = {name.lower(): value for name, value in self.headers.items()}
-        request = Request(self.command, self.path, headers, self.rfile.read(length), time.time())
+        body, port = self.rfile.read(length), self.client_address[1]
+        request = Request(self.command, self.path, headers, body, time.time(), port)
         position = owner._keep(request)
         self._answer(owner, owner.answers[min(position, len(owner.answers) - 1)])
 

@@ -1,5 +1,6 @@
 """The method `api` against a real HTTP server."""
 
+import contextlib
 import json
 import subprocess
 import sys
@@ -211,6 +212,19 @@ def test_proxies_and_netrc_of_the_environment_are_left_alone(environ, tmp_path):
     assert len(server.requests) == 1
     assert proxy.requests == []
     assert "authorization" not in server.requests[0].headers
+
+
+@pytest.mark.parametrize("answer", [Answer(200, "done"), Answer(204), Answer(404, "no such lamp"), Answer(404)])
+@pytest.mark.parametrize("chosen_by", ["caller", "operator"])
+def test_each_attempt_has_a_connection_of_its_own(environ, answer, chosen_by):
+    """The server would go on with the first one; but it may as well have closed that when the second is made."""
+    with HttpServer(answer) as server:
+        environ["API_REMIND_URL"] = server.url
+        for _ in range(2):
+            with contextlib.suppress(PermanentError):
+                fire(server.url if chosen_by == "caller" else None)
+        first, second = server.requests
+    assert first.port != second.port
 
 
 def test_https_by_a_trusted_certificate_is_delivered_and_by_another_is_not_sent(environ, tmp_path):

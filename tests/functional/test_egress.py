@@ -191,9 +191,10 @@ def test_a_redirect_leads_nowhere(environ, status):
         assert inside.requests == []
 
 
-def test_a_proxy_is_for_the_operators_url_and_for_no_other(environ):
+@pytest.mark.parametrize("name", ["http_proxy", "HTTP_PROXY", "All_Proxy"])
+def test_a_proxy_is_for_the_operators_url_and_for_no_other(environ, name):
     with HttpServer() as server, HttpServer() as proxy:
-        environ |= {"http_proxy": proxy.url, "API_REMIND_URL": server.url + "/hook", "HTTP_DENY": "loopback"}
+        environ |= {name: proxy.url, "API_REMIND_URL": server.url + "/hook", "HTTP_DENY": "loopback"}
         fire()
         assert [request.target for request in proxy.requests] == [server.url + "/hook"]
         assert "HTTP_DENY" in refusal(server.url)

@@ -498,7 +498,7 @@ def handlers_settings():
         if isinstance(node, ast.Constant) and isinstance(node.value, str) and NAME.fullmatch(node.value)
     }
     # where requests itself looks for authorities
-    return names - {"REQUESTS_CA_BUNDLE"}
+    return names - {"REQUESTS_CA_BUNDLE", "CURL_CA_BUNDLE"}
 
 
 def test_all_settings_are_there_with_their_defaults_and_none_that_is_not():

@@ -79,7 +79,7 @@ def handlers_settings():
         if isinstance(node, ast.Constant) and isinstance(node.value, str) and NAME.fullmatch(node.value)
     }
     # where requests itself looks for authorities
-    return names - {"REQUESTS_CA_BUNDLE"}
+    return names - {"REQUESTS_CA_BUNDLE", "CURL_CA_BUNDLE"}
 
 
 ALL_SETTINGS = {setting.name for setting in SETTINGS} | handlers_settings()

@@ -77,10 +77,8 @@ class Api(RemindProcess):
         if content_type:
             headers.setdefault("Content-Type", content_type)
         query = _query(self.options.get("query", {}), words)
-        secrets = [*outbound.secrets_of(url), *(value for _, value in query), *_secrets(given)]
-        name = outbound.origin(url)
-        with outbound.new_session(trusted=not self.to) as session:
-            outbound.deliver(session, method, url, name=name, secrets=secrets, headers=headers, params=query, data=body)
+        secrets = [*(value for _, value in query), *_secrets(given)]
+        outbound.deliver(method, url, trusted=not self.to, secrets=secrets, headers=headers, params=query, data=body)
 
     def _body(self, method: str, words: Mapping[str, str], given_type: str) -> tuple[bytes | None, str | None]:
         """The bytes to send, and the Content-Type that they have unless the caller gave one."""

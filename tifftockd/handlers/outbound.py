@@ -34,45 +34,28 @@ EXCERPT_TIME = 2.0
 # Answers after which the same request may succeed (RFC 9110, 15.5.9; RFC 8470, 5.2; RFC 6585, 4); so may any 5xx.
 TRANSIENT = frozenset({408, 425, 429})
 
+# What each request says of us, unless the caller does.
+_HEADERS = {
+    "User-Agent": f"tifftockd/{__version__}",
+    # A compressed excerpt could not be read, and a small one may unfold to megabytes.
+    "Accept-Encoding": "identity",
+    "Accept": "*/*",
+    "Connection": "keep-alive",
+}
+
 # A shorter "secret" would be found in ordinary words.
 _SHORTEST_SECRET = 5
 
 
-def new_session(*, trusted: bool) -> requests.Session:
-    """A session for one attempt. A kept one could offer a connection that the server has closed meanwhile.
-
-    `trusted`: whether the operator chose the target. Then it is reached by the environment's proxies. For what a caller
-    chose HTTP_DENY counts, and there is no proxy: it would connect in our place.
-    """
-    import requests
-
-    session = requests.Session()
-    session.trust_env = trusted
-    if not trusted:
-        adapter = egress.make_adapter(egress.denied_networks(os.environ))
-        for scheme in ("http://", "https://"):
-            session.mount(scheme, adapter)
-    session.verify = authorities()
-    session.headers["User-Agent"] = f"tifftockd/{__version__}"
-    # A compressed excerpt could not be read, and a small one may unfold to megabytes.
-    session.headers["Accept-Encoding"] = "identity"
-    return session
-
-
-def authorities() -> str | bool:
-    """The operator's own certificate authorities, or True for the usual ones: what requests calls `verify`.
-
-    requests finds them by itself only where it trusts the environment as a whole.
-    """
-    return os.environ.get("REQUESTS_CA_BUNDLE") or True
-
-
 def deliver(
-    session: requests.Session, method: str, url: str, *, name: str, secrets: Iterable[str] = (), **content: Any
+    method: str, url: str, *, trusted: bool, name: str | None = None, secrets: Iterable[str] = (), **content: Any
 ) -> None:
     """Send a request and judge the answer: return for 2xx, else raise what the contract of `remind` asks for.
 
-    `name` stands for the target in error texts; `content` is what requests takes: headers, params, data, auth.
+    `trusted`: whether the operator chose the target. Then it is reached by the environment's proxies. For what a caller
+    chose HTTP_DENY counts, and there is no proxy: it would connect in our place. `name` stands for the target in error
+    texts, else the URL's origin; `secrets` are taken out of them, as is what is one in the URL. `content` is what
+    requests takes: headers, params, data, auth.
 
     PermanentError for 3xx (never followed), other 4xx, what cannot be requested, and where HTTP_DENY forbids it;
     TransientError for 408, 425, 429, 5xx and without a connection; HandlerError when the connection broke or fell
@@ -81,27 +64,48 @@ def deliver(
     import requests
     import urllib3
 
-    trusted = session.trust_env
-    try:
-        # Without a .netrc: it would take the place of a caller's Authorization, or add to it what is the operator's.
-        session.trust_env = False
-        request = session.prepare_request(requests.Request(method, url, **content))
-        session.trust_env = trusted
-        settings: Any = session.merge_environment_settings(request.url, {}, True, None, None)
-        # Past Session.send, which reads a redirect's body to its end even if it is not to follow it.
-        adapter = session.get_adapter(request.url or "")
-        response = adapter.send(request, timeout=(CONNECT_TIMEOUT, READ_TIMEOUT), **settings)
-    except PermanentError as error:
-        raise PermanentError(f"{name}: {error}") from None
-    # `from None` below: the libraries' own texts hold the URL with its query.
-    except ValueError as error:
-        raise PermanentError(f"{name}: no request can be made for this URL ({type(error).__name__})") from None
-    except (requests.RequestException, urllib3.exceptions.HTTPError) as error:
-        if never_connected(error):
-            raise TransientError(f"{name}: no connection: {explain(error)}") from None
-        raise HandlerError(f"{name}: {explain(error)}; whether the request was carried out is not known") from None
-    with contextlib.closing(response):
-        _judge(response, name, secrets)
+    # Closed after each attempt: a connection that is kept could be one that the server has closed meanwhile.
+    with contextlib.closing(egress.adapter(None if trusted else egress.denied_networks(os.environ))) as adapter:
+        try:
+            # Without requests' Session. That would read a .netrc, which takes the place of a caller's Authorization or
+            # adds to it what is the operator's, and a redirect's body to its end even if it is not to follow it. And
+            # it takes a tenth of an attempt's time.
+            request = requests.Request(method, url, **content).prepare()
+            for header, value in _HEADERS.items():
+                request.headers.setdefault(header, value)
+            response = adapter.send(
+                request,
+                stream=True,
+                timeout=(CONNECT_TIMEOUT, READ_TIMEOUT),
+                verify=authorities(),
+                proxies=_proxies(request.url or "") if trusted else None,
+            )
+        except (PermanentError, ValueError, requests.RequestException, urllib3.exceptions.HTTPError) as error:
+            # `from None`: the libraries' own texts hold the URL with its query.
+            raise _failure(error, name or origin(url)) from None
+        with contextlib.closing(response):
+            if not 200 <= response.status_code < 300:
+                raise _judgement(response, name or origin(url), [*secrets_of(url), *secrets])
+
+
+def authorities() -> str | bool:
+    """The operator's own certificate authorities, or True for the usual ones: what requests calls `verify`.
+
+    requests finds them by itself only where it trusts the environment as a whole.
+    """
+    return os.environ.get("REQUESTS_CA_BUNDLE") or os.environ.get("CURL_CA_BUNDLE") or True
+
+
+def _proxies(url: str) -> dict[str, str]:
+    """The environment's proxies for a URL, as requests finds them.
+
+    It reads all of the environment twice for that, a tenth of an attempt's time, mostly to find none.
+    """
+    import requests
+
+    if not any(name.lower().endswith("_proxy") for name in os.environ):
+        return {}
+    return requests.utils.get_environ_proxies(url)
 
 
 def never_connected(error: BaseException) -> bool:
@@ -199,18 +203,28 @@ def secrets_of(url: str) -> list[str]:
     return [user, unquote(user), password, unquote(password), login, parts.query, *values]
 
 
-def _judge(response: requests.Response, name: str, secrets: Iterable[str]) -> None:
+def _failure(error: Exception, name: str) -> HandlerError:
+    """What it means that there is no answer."""
+    if isinstance(error, PermanentError):
+        return PermanentError(f"{name}: {error}")
+    if isinstance(error, ValueError):
+        return PermanentError(f"{name}: no request can be made for this URL ({type(error).__name__})")
+    if never_connected(error):
+        return TransientError(f"{name}: no connection: {explain(error)}")
+    return HandlerError(f"{name}: {explain(error)}; whether the request was carried out is not known")
+
+
+def _judgement(response: requests.Response, name: str, secrets: Iterable[str]) -> HandlerError:
+    """What an answer other than 2xx means."""
     status = response.status_code
-    if 200 <= status < 300:
-        return
     answered = f"{name} answered {status} {printable(response.reason or '')}".rstrip()
     if 300 <= status < 400:
-        raise PermanentError(hide(f"{answered}: {_redirection(response)}", secrets))
+        return PermanentError(hide(f"{answered}: {_redirection(response)}", secrets))
     excerpt = printable(_excerpt(response).decode(errors="replace"))
     text = hide(f"{answered}: {excerpt}" if excerpt else answered, secrets)
     if status in TRANSIENT or status >= 500:
-        raise TransientError(text, retry_after=retry_after(response.headers.get("Retry-After")))
-    raise PermanentError(text)
+        return TransientError(text, retry_after=retry_after(response.headers.get("Retry-After")))
+    return PermanentError(text)
 
 
 def _redirection(response: requests.Response) -> str:
