@@ -2,14 +2,18 @@
 
 import contextlib
 import json
+import os
+import shutil
 import subprocess
 import sys
 import time
 from datetime import UTC, datetime, timedelta
 from email.utils import format_datetime
+from pathlib import Path
 from urllib.parse import parse_qsl
 
 import pytest
+import trustme
 
 from tests.servers import Answer, HttpServer, RawServer, handler_environ, refused, trust, unreachable
 from tifftockd import PermanentError, TransientError, __version__
@@ -236,6 +240,45 @@ def test_https_by_a_trusted_certificate_is_delivered_and_by_another_is_not_sent(
         environ |= trust(tmp_path)
         fire(server.url)
         assert len(server.requests) == 1
+
+
+def test_authorities_are_read_again_when_their_file_has_changed(environ, tmp_path):
+    environ |= trust(tmp_path)
+    path = Path(environ["REQUESTS_CA_BUNDLE"])
+    written = path.stat().st_mtime_ns
+    with HttpServer(tls=True) as server:
+        fire(server.url)
+        path.write_text("what cannot be read")
+        os.utime(path, ns=(written, written))
+        fire(server.url)
+        trustme.CA().cert_pem.write_to_path(str(path))
+        os.utime(path, ns=(written, written + 1))
+        assert "certificate verify failed" in str(failure(server.url))
+        assert len(server.requests) == 2
+
+
+def test_the_operators_own_authorities_take_the_place_of_the_usual_ones(environ, tmp_path, monkeypatch):
+    usual, own = trust(tmp_path)["REQUESTS_CA_BUNDLE"], tmp_path / "own.pem"
+    trustme.CA().cert_pem.write_to_path(str(own))
+    for module in ("utils", "adapters"):
+        monkeypatch.setattr(f"requests.{module}.DEFAULT_CA_BUNDLE_PATH", usual)
+    with HttpServer(tls=True) as server:
+        fire(server.url)
+        for name in ("REQUESTS_CA_BUNDLE", "CURL_CA_BUNDLE"):
+            environ[name] = str(own)
+            assert "certificate verify failed" in str(failure(server.url))
+            del environ[name]
+        assert len(server.requests) == 1
+
+
+@pytest.mark.skipif(shutil.which("openssl") is None, reason="openssl gives the files in it their names")
+def test_a_folder_may_hold_the_authorities(environ, tmp_path):
+    environ |= trust(tmp_path)
+    subprocess.run(["openssl", "rehash", tmp_path], check=True)
+    environ["REQUESTS_CA_BUNDLE"] = str(tmp_path)
+    with HttpServer(tls=True) as server:
+        fire(server.url)
+    assert len(server.requests) == 1
 
 
 # ---- how answers are judged

@@ -9,6 +9,7 @@ import pytest
 from tests.daemon import Daemon, running
 from tests.servers import Answer, HttpServer, handler_environ, refused, trust
 from tifftockd import PermanentError, TransientError
+from tifftockd.errors import HandlerError
 from tifftockd.handlers.api import Api
 
 # All of them lead to 127.0.0.1.
@@ -199,6 +200,18 @@ def test_a_proxy_is_for_the_operators_url_and_for_no_other(environ, name):
         assert [request.target for request in proxy.requests] == [server.url + "/hook"]
         assert "HTTP_DENY" in refusal(server.url)
         assert (len(proxy.requests), server.requests) == (1, [])
+
+
+def test_a_proxy_is_for_https_too(environ, tmp_path):
+    """This one knows no CONNECT; without it the request would arrive."""
+    with HttpServer(tls=True) as server, HttpServer() as proxy:
+        environ |= trust(tmp_path) | {"https_proxy": proxy.url, "API_REMIND_URL": server.url}
+        with pytest.raises(HandlerError, match="501"):
+            fire()
+        assert server.requests == []
+        environ["no_proxy"] = "127.0.0.1"
+        fire()
+        assert len(server.requests) == 1
 
 
 def test_the_operators_url_may_lead_anywhere_and_by_no_login_but_its_own(environ, tmp_path):

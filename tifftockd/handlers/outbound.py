@@ -21,6 +21,7 @@ from tifftockd.handlers import egress
 
 if TYPE_CHECKING:
     import requests
+    from requests.adapters import HTTPAdapter
 
 # Seconds. The second is for each wait for bytes, so a server that drips its headers outlasts it; requests has no
 # limit for the whole. The worker's deadline is that limit: it kills the process, which ends any wait.
@@ -64,8 +65,7 @@ def deliver(
     import requests
     import urllib3
 
-    # Closed after each attempt: a connection that is kept could be one that the server has closed meanwhile.
-    with contextlib.closing(egress.adapter(None if trusted else egress.denied_networks(os.environ))) as adapter:
+    with contextlib.ExitStack() as closing:
         try:
             # Without requests' Session. That would read a .netrc, which takes the place of a caller's Authorization or
             # adds to it what is the operator's, and a redirect's body to its end even if it is not to follow it. And
@@ -73,19 +73,16 @@ def deliver(
             request = requests.Request(method, url, **content).prepare()
             for header, value in _HEADERS.items():
                 request.headers.setdefault(header, value)
-            response = adapter.send(
-                request,
-                stream=True,
-                timeout=(CONNECT_TIMEOUT, READ_TIMEOUT),
-                verify=authorities(),
-                proxies=_proxies(request.url or "") if trusted else None,
-            )
+            adapter, settings = _way(request.url or "", trusted=trusted)
+            # After each attempt: a connection that is kept could be one that the server has closed meanwhile.
+            closing.callback(adapter.close)
+            response = adapter.send(request, stream=True, timeout=(CONNECT_TIMEOUT, READ_TIMEOUT), **settings)
+            closing.callback(response.close)
         except (PermanentError, ValueError, requests.RequestException, urllib3.exceptions.HTTPError) as error:
             # `from None`: the libraries' own texts hold the URL with its query.
             raise _failure(error, name or origin(url)) from None
-        with contextlib.closing(response):
-            if not 200 <= response.status_code < 300:
-                raise _judgement(response, name or origin(url), [*secrets_of(url), *secrets])
+        if not 200 <= response.status_code < 300:
+            raise _judgement(response, name or origin(url), [*secrets_of(url), *secrets])
 
 
 def authorities() -> str | bool:
@@ -94,6 +91,19 @@ def authorities() -> str | bool:
     requests finds them by itself only where it trusts the environment as a whole.
     """
     return os.environ.get("REQUESTS_CA_BUNDLE") or os.environ.get("CURL_CA_BUNDLE") or True
+
+
+def _way(url: str, *, trusted: bool) -> tuple[HTTPAdapter, dict[str, Any]]:
+    """What sends a request to a URL, and what else its `send` is to know."""
+    networks = None if trusted else egress.denied_networks(os.environ)
+    proxies = _proxies(url) if trusted else {}
+    if proxies or not url.startswith("https:"):
+        return egress.adapter(networks), {"verify": authorities(), "proxies": proxies}
+    from requests.utils import DEFAULT_CA_BUNDLE_PATH
+
+    given = authorities()
+    path = DEFAULT_CA_BUNDLE_PATH if given is True else str(given)
+    return egress.adapter(networks, (path, os.stat(path).st_mtime_ns)), {}
 
 
 def _proxies(url: str) -> dict[str, str]:
