@@ -36,6 +36,9 @@ _LEAD: Micros = 50_000
 _WARM: Micros = 2 * SECOND
 # A pass so long after its time means that nobody was watching: the machine slept, the clock was set, the store failed.
 _OUTAGE: Micros = 5 * SECOND
+# How much a pass settles, and claims of each method, while others use the store: that is what they wait for. With it
+# creates in a burst take 20 ms at the longest instead of 120, and the burst a tenth more.
+_IN_COMPANY = 16
 # Milliseconds between passes while the store fails, and how many are tried when the daemon stops meanwhile.
 _BACKOFF_MS = 500
 _LAST_TRIES = 10
@@ -192,7 +195,7 @@ class Scheduler:
                 self._looked.set()
                 if last and not self._endings:
                     return
-                if self._set_alarm():
+                if self._set_alarm() or self._endings:
                     pause = 0  # and still look: a long cleaning must not hide that the clock was set
             except StoreUnavailable:
                 pause = _BACKOFF_MS  # logged where it was noticed
@@ -230,12 +233,14 @@ class Scheduler:
         with self._lock:
             hints, self._hints = self._hints, {}
         policy = self._policy(self._pace.since)
-        settlements = [settle(ending, policy) for ending in self._endings]
+        most = _IN_COMPANY if self._store.in_company else None
+        endings = self._endings[:most]
+        settlements = [settle(ending, policy) for ending in endings]
         idle = wrong or not self._claiming
         try:
             turn = self._store.turn(
                 settlements,
-                [] if idle else self._wants(_earlier(self._next, hints), now),
+                [] if idle else self._wants(_earlier(self._next, hints), now, most),
                 now,
                 policy=policy,
                 allowance=self._pace.allowance(now),
@@ -249,8 +254,8 @@ class Scheduler:
             if self._store.fault is None:
                 self._settle_apart(settlements)
             raise
-        claims.forget([ending.reminder for ending in self._endings])
-        self._endings = []
+        claims.forget([ending.reminder for ending in endings])
+        del self._endings[:most]
         self._next, self._next_latest = turn.next_by_method, turn.next_latest
         self._pace.spent(turn.claimed)
         claims.begin(turn.claimed)
@@ -284,14 +289,16 @@ class Scheduler:
         """Whether there can be a reminder that is too late: not, when the first one is known and is not."""
         return bool(hints) or self.passes == 0 or (self._next_latest is not None and self._next_latest < now)
 
-    def _wants(self, upcoming: dict[str, Micros], now: Micros) -> list[Want]:
-        """What may be claimed: what is due, of methods that are there and have room."""
+    def _wants(self, upcoming: dict[str, Micros], now: Micros, most: int | None) -> list[Want]:
+        """What may be claimed: what is due, of methods that are there and have room, up to `most` of each."""
         assert self._executor is not None
         wants = []
         for method, fire_at in upcoming.items():
             if fire_at > now + _LEAD:
                 continue
             room = self._executor.room(method)
+            if most is not None:
+                room = min(room, most)
             if room > 0:
                 wants.append(Want(method, room, now + _LEAD, self._executor.repeatable(method)))
         return wants

@@ -14,6 +14,7 @@ from pathlib import Path
 
 from sqlalchemy.exc import SQLAlchemyError
 
+from tifftockd import clock
 from tifftockd.clock import Micros
 from tifftockd.errors import StoreError
 from tifftockd.reminder import Draft, Reminder, Settlement
@@ -53,6 +54,9 @@ __all__ = [
     "Want",
     "backup",
 ]
+
+# Seconds after which somebody who has asked for something no longer counts as company.
+_COMPANY = 0.1
 
 
 class Store:
@@ -221,6 +225,11 @@ class Store:
             return HistoryPage(entries, found[-1].id if len(found) == query.rows else None)
 
         return self._writer.run(page, writes=False)
+
+    @property
+    def in_company(self) -> bool:
+        """Whether anybody but the scheduler has asked for something just now."""
+        return clock.monotonic() - self._writer.visited < _COMPANY
 
     def summary(self) -> Summary:
         """The counts by state, kept by the writing transactions, and what comes next.

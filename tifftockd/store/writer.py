@@ -151,6 +151,7 @@ class Writer:
         self._probe_at = 0.0
         self._busy = False
         self.fault: str | None = None  # the last write's error; None when it went well
+        self.visited = float("-inf")  # when somebody last queued behind the others, by clock.monotonic
         self.commits = 0  # of something; counted before anybody is told of what they hold
 
     def start(self, prepare: Callable[[sqlite3.Cursor], None]) -> None:
@@ -173,7 +174,11 @@ class Writer:
                 raise StoreUnavailable("the daemon is stopping")
             if writes and not first and self._queue and request.queued - self._queue[0].queued > _BEHIND:
                 raise Overloaded(f"{len(self._queue)} requests wait for the disk already: try again in a second")
-            (self._first if first else self._queue).append(request)
+            if first:
+                self._first.append(request)
+            else:
+                self._queue.append(request)
+                self.visited = request.queued
         self._ring()
         try:
             return request.wait(-1 if first else _PATIENCE)
