@@ -240,10 +240,10 @@ def test_at_a_terminal(newcomer):
     output = newcomer.paste(block)
     time = r"[A-Z][a-z]{2} \d{4}-\d\d-\d\d \d\d:\d\d(:\d\d)? \S+"
     lines = [
-        rf"^1  {time}  in [\dhmins ]+  log  call the dentist$",
+        rf"^1  {time}  in [\ddhmins ]+  log  call the dentist$",
         r"^ID  WHEN +IN +METHOD  MESSAGE$",
         rf"^ 2  {time}  (10min|9min \d+s) +log     tea is ready$",
-        rf"^ 1  {time}  [\dhmins ]+ log     call the dentist$",
+        rf"^ 1  {time}  [\ddhmins ]+ log     call the dentist$",
     ]
     # What is shown is like what comes.
     shown = "".join(text for kind, text in FENCED.findall(SECTIONS["At a terminal"]) if kind == "text")

@@ -22,11 +22,16 @@ def brief(monkeypatch):
     monkeypatch.setattr(processes, "_CHILDLESS", 0.02)
 
 
+@pytest.fixture
 def children():
-    """Zombies included."""
-    with open(f"/proc/self/task/{os.getpid()}/children") as listing:
-        mine = listing.read().split()
-    return [*mine, *kin.children(os.getpid())]
+    """What gives the children of this process, zombies included, but those that other tests have left."""
+
+    def all_of_them():
+        with open(f"/proc/self/task/{os.getpid()}/children") as listing:
+            return {*map(int, listing.read().split()), *kin.children(os.getpid())}
+
+    others = all_of_them()
+    return lambda: all_of_them() - others
 
 
 def descriptors():
@@ -44,7 +49,7 @@ def outcome(store, made):
     return entry.outcome
 
 
-def test_nothing_is_left_of_idle_workers_and_all_is_back_in_time(brief, tmp_path):
+def test_nothing_is_left_of_idle_workers_and_all_is_back_in_time(brief, children, tmp_path):
     with watching(tmp_path) as (store, scheduler):
         # Of the drop-in that was loaded at the start
         wait_until(lambda: not children(), "the end of all processes")
@@ -57,7 +62,7 @@ def test_nothing_is_left_of_idle_workers_and_all_is_back_in_time(brief, tmp_path
         assert descriptors() == before
 
 
-def test_work_that_comes_while_all_is_being_let_go_is_done(brief, tmp_path, capfd):
+def test_work_that_comes_while_all_is_being_let_go_is_done(brief, children, tmp_path, capfd):
     with watching(tmp_path) as (store, scheduler):
         wait_until(lambda: not children(), "the end of all processes")
         before = descriptors()
