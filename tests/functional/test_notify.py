@@ -12,6 +12,7 @@ from pathlib import Path
 
 import pytest
 
+from tests import age
 from tests.age import TO_SCHEMA_1
 from tests.daemon import PATIENCE, wait_until
 
@@ -119,6 +120,13 @@ def test_the_threads_share_a_cpu_and_workers_may_use_all(daemon, manager):
     for thread in threads():
         os.sched_setaffinity(thread, every)
     wait_until(lambda: [len(one) for one in cpus()] == [1], "one CPU")
+
+
+def test_a_cleaning_shows_in_the_status_also_without_a_watchdog(daemon, manager):
+    age.make(daemon.database, pending=0, final=300, history=0)
+    daemon.settings |= {"NOTIFY_SOCKET": manager.path, "HISTORY_MAX": "10"}
+    daemon.start()
+    wait_until(lambda: " 10 failed" in manager.hear("STATUS="), "the count that the cleaning has left")
 
 
 def test_no_watchdog_is_fed_that_is_somebody_elses(daemon, manager):

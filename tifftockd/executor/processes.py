@@ -108,6 +108,7 @@ class Parent:
             self._bury(self._process)
             self._process = None
         for process, forker in self._retired:
+            process.send_signal(signal.SIGCONT)  # in case that somebody has stopped it, too
             forker.close()
             self._bury(process)
         self._retired = []

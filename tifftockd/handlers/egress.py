@@ -105,11 +105,13 @@ def connect(
 
 
 @functools.lru_cache(maxsize=8)
-def adapter(networks: tuple[Network, ...] | None, authorities: tuple[str, int] | None = None) -> HTTPAdapter:
+def adapter(
+    networks: tuple[Network, ...] | None, authorities: tuple[str, tuple[int, ...]] | None = None
+) -> HTTPAdapter:
     """What sends the requests of requests. With networks, even none, each of its connections is made by `connect`.
 
-    `authorities`: the file or folder of those to trust, and when it was written. With them it is for https without a
-    proxy (which may have to be trusted, too), and reads them once instead of at each connection.
+    `authorities`: the file or folder of those to trust, and what tells one version of it from another. With them it is
+    for https without a proxy (which may have to be trusted, too), and reads them once instead of at each connection.
 
     One for all attempts: making it takes a tenth of their time. Who has used it closes it, which ends the connections
     that it keeps; it can be used again.

@@ -85,12 +85,12 @@ def deliver(
             raise _judgement(response, name or origin(url), [*secrets_of(url), *secrets])
 
 
-def authorities() -> str | bool:
+def authorities(*, trusted: bool = False) -> str | bool:
     """The operator's own certificate authorities, or True for the usual ones: what requests calls `verify`.
 
     requests finds them by itself only where it trusts the environment as a whole.
     """
-    return os.environ.get("REQUESTS_CA_BUNDLE") or os.environ.get("CURL_CA_BUNDLE") or True
+    return os.environ.get("REQUESTS_CA_BUNDLE") or (trusted and os.environ.get("CURL_CA_BUNDLE")) or True
 
 
 def _way(url: str, *, trusted: bool) -> tuple[HTTPAdapter, dict[str, Any]]:
@@ -98,12 +98,18 @@ def _way(url: str, *, trusted: bool) -> tuple[HTTPAdapter, dict[str, Any]]:
     networks = None if trusted else egress.denied_networks(os.environ)
     proxies = _proxies(url) if trusted else {}
     if proxies or not url.startswith("https:"):
-        return egress.adapter(networks), {"verify": authorities(), "proxies": proxies}
+        return egress.adapter(networks), {"verify": authorities(trusted=trusted), "proxies": proxies}
     from requests.utils import DEFAULT_CA_BUNDLE_PATH
 
-    given = authorities()
+    given = authorities(trusted=trusted)
     path = DEFAULT_CA_BUNDLE_PATH if given is True else str(given)
-    return egress.adapter(networks, (path, os.stat(path).st_mtime_ns)), {}
+    try:
+        found = os.stat(path)
+        # Any of these tells of another file in its place, also where all times are made alike.
+        version = found.st_dev, found.st_ino, found.st_size, found.st_mtime_ns, found.st_ctime_ns
+        return egress.adapter(networks, (path, version)), {}
+    except OSError as error:
+        raise TransientError(f"the certificate authorities in {path} cannot be read: {error.strerror}") from None
 
 
 def _proxies(url: str) -> dict[str, str]:

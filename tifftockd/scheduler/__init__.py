@@ -233,7 +233,8 @@ class Scheduler:
         with self._lock:
             hints, self._hints = self._hints, {}
         policy = self._policy(self._pace.since)
-        most = _IN_COMPANY if self._store.in_company else None
+        # The last pass takes all, whoever waits.
+        most = _IN_COMPANY if self._store.in_company and not self._stopping else None
         endings = self._endings[:most]
         settlements = [settle(ending, policy) for ending in endings]
         idle = wrong or not self._claiming
@@ -263,9 +264,9 @@ class Scheduler:
         report(ended)
         if self._outage is not None:
             self._look_at_outage(self._outage, ended, turn.claimed)
-        if not idle:
-            self._cleaning.step(turn.kept, now, self._config.history_days, self._config.history_max)
-        if settlements or turn.expired or turn.claimed:
+        kept = self._config.history_days, self._config.history_max
+        cleaned = not idle and self._cleaning.step(turn.kept, now, *kept)
+        if settlements or turn.expired or turn.claimed or cleaned:
             self._changed()
 
     def _settle_apart(self, settlements: list[Settlement]) -> None:

@@ -19,20 +19,21 @@ class Cleaning:
         self._days = 0
         self._more = False
 
-    def step(self, kept: int, now: Micros, days: int, most: int) -> None:
-        """One piece, if it is time. `kept`: how many there are; they may be `days` days old, and `most`."""
+    def step(self, kept: int, now: Micros, days: int, most: int) -> bool:
+        """One piece, if it is time: then True. `kept`: how many there are; they may be `days` days old, and `most`."""
         keep = days * _DAY
         if days != self._days:  # also after a reload: what may be kept for less time may be old enough now
             self._days, self._due = days, 0
         if self._due is None and kept:
             self._due = now + keep
         if not self._more and (self._due is None or now < self._due) and kept <= most:
-            return
+            return False
         self._more = self._store.clean(now - keep, most) or self._store.shrink()
         if not self._more:
             oldest = self._store.oldest()
             # An entry of a clock that was ahead is dated in the future.
             self._due = None if oldest is None else max(now + _EVERY, min(oldest, now) + keep)
+        return True
 
     def clock_set(self, now: Micros) -> None:
         """Look again soon: what was put off by the old time may be due by the new one."""
