@@ -899,20 +899,21 @@ def test_a_drop_in_that_is_changed_on_disk_is_the_old_one_until_the_reload(share
 
 def test_a_drop_in_that_takes_a_built_in_method_has_it_from_the_first_reminder_on(daemon):
     daemon.start()
-    made = daemon.remind(**{"in": "300ms"})
-    assert daemon.stop() == 0
-    daemon.dropin(
-        "mine.py",
-        "import time; time.sleep(0.3)\nfrom tifftockd import RemindProcess\nclass Log(RemindProcess):\n"
-        "    def remind(self, message):\n        print('mine')\n",
-    )
-    time.sleep(0.3)
-    daemon.start()
-    first = daemon.outcome(made)
-    # On a machine that takes longer than the daemon waits for it, the built-in one had it.
-    text = daemon.log_text()
-    if 0 <= text.find("dropin-loaded") < text.rindex(" listening "):
-        assert first["output"] == "mine\n"
+    # A machine that takes longer than the second for which the daemon waits may try again.
+    for seconds in (0.3, 2, 2, 2):
+        made = daemon.remind(**{"in": f"{seconds * 1000:.0f}ms"})
+        assert daemon.stop() == 0
+        daemon.dropin(
+            "mine.py",
+            "import time; time.sleep(0.3)\nfrom tifftockd import RemindProcess\nclass Log(RemindProcess):\n"
+            "    def remind(self, message):\n        print('mine')\n",
+        )
+        time.sleep(seconds)
+        daemon.start()
+        output = daemon.outcome(made)["output"]
+        if output is not None:
+            break
+    assert output == "mine\n"
     wait_until(lambda: not daemon.get("/handlers")["loading"], "the drop-in")
     [log] = [one for one in daemon.get("/handlers")["methods"] if one["method"] == "log"]
     assert log["source"] == str(daemon.handlers_dir / "mine.py")
