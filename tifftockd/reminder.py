@@ -1,13 +1,14 @@
-"""The frozen dataclasses and enums that every room shares.
+"""The frozen records and enums that every room shares.
 
-Instants and spans are whole microseconds (tifftockd.clock).
+Instants and spans are whole microseconds (tifftockd.clock). What is made for each reminder or attempt is a NamedTuple:
+a frozen dataclass of so many fields takes five times as long to make, of a burst's time in the daemon 4 %.
 """
 
 from __future__ import annotations
 
 from dataclasses import dataclass
 from enum import StrEnum
-from typing import Any
+from typing import Any, NamedTuple
 
 from tifftockd.clock import Micros
 
@@ -62,8 +63,7 @@ class Repeat:
     overlap: Overlap = Overlap.WAIT
 
 
-@dataclass(frozen=True, slots=True)
-class Draft:
+class Draft(NamedTuple):
     """What a checked request asks for."""
 
     due: Micros
@@ -79,8 +79,7 @@ class Draft:
     snoozed_from: int | None = None  # the id of the one that it is a copy of
 
 
-@dataclass(frozen=True, slots=True)
-class Reminder:
+class Reminder(NamedTuple):
     """One row of the store."""
 
     id: int
@@ -111,8 +110,7 @@ class Reminder:
         return self.due + self.max_late
 
 
-@dataclass(frozen=True, slots=True)
-class Entry:
+class Entry(NamedTuple):
     """One line of history."""
 
     id: int
@@ -146,8 +144,7 @@ class Verdict(StrEnum):
     RETURNED = "returned"  # not begun, and to be taken back uncounted
 
 
-@dataclass(frozen=True, slots=True)
-class Ending:
+class Ending(NamedTuple):
     """The end of one attempt, from the executor to the store."""
 
     reminder: Reminder
@@ -169,8 +166,7 @@ class Occurrence:
     count: int | None  # as Repeat's
 
 
-@dataclass(frozen=True, slots=True)
-class Settlement:
+class Settlement(NamedTuple):
     """What an ending does to its reminder: the lines of history, and what becomes of the row.
 
     `state` None drops the reminder. `outcome` None writes no history: the claim is taken back uncounted.

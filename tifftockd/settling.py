@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import random
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from datetime import UTC, tzinfo
 
 from tifftockd.clock import SECOND, Micros, span
@@ -145,9 +145,8 @@ def _go_on(ended: Settlement, policy: Policy, begun: Micros | None) -> Settlemen
     except Exception as error:  # noqa: BLE001 one that cannot be settled would hold up all others
         # Of another release of the library, perhaps. It is kept, where it can be seen and changed.
         why = "; ".join(filter(None, (ended.error, f"its 'repeat' cannot be read any more: {error}")))
-        return replace(ended, state=State.FAILED, error=why)
-    return replace(
-        ended,
+        return ended._replace(state=State.FAILED, error=why)
+    return ended._replace(
         state=ended.state if coming is None else State.PENDING,
         error=_told(ended.error, reminder, ended.finished, policy),
         passed=passed,

@@ -13,8 +13,22 @@ from tifftockd.config import load_config
 from tifftockd.executor.claims import Claims
 from tifftockd.reminder import Ending, Verdict
 from tifftockd.scheduler import Scheduler
-from tifftockd.settling import Policy
-from tifftockd.store import Store, Want
+from tifftockd.settling import Policy, settle
+from tifftockd.store import HistoryQuery, Store, Want
+
+
+def opened(folder):
+    store = Store(f"sqlite:///{folder}/t.db", folder / "t.db")
+    store.open()
+    return store
+
+
+def claimed(store, now):
+    """All that is due, as the scheduler would claim it."""
+    policy, wants = Policy(SECOND, UTC, now), [Want("note", 300, now, True)]
+    return store.turn(
+        [], wants, now, policy=policy, allowance=0, expiring=False, hold=lambda reminders: lambda: None
+    ).claimed
 
 
 @pytest.mark.parametrize(("company", "few"), [(3600, True), (0, False)])
@@ -33,6 +47,22 @@ def test_while_others_use_the_store_a_pass_is_short(tmp_path, monkeypatch, compa
         wait_until(lambda: sum(settled for settled, _ in passes) == 40, "the outcomes")
         assert sum(claimed for _, claimed in passes) == 40
         assert (max(max(counts) for counts in passes) <= 16) == few
+
+
+@pytest.mark.parametrize("count", [1, 7, 64, 145])
+def test_of_many_that_are_written_at_once_each_keeps_what_is_its_own(tmp_path, count):
+    store = opened(tmp_path)
+    now = clock.now()
+    made = store.create_all([draft(now)._replace(message=f"the {n}th") for n in range(count)], None, now)
+    assert [store.get(reminder.id) for reminder in made] == made
+    policy = Policy(SECOND, UTC, now)
+    store.settle([settle(Ending(one, Verdict.DELIVERED, now, now + one.id), policy) for one in claimed(store, now)])
+    entries = store.history(HistoryQuery(rows=count)).entries
+    assert {(entry.reminder, entry.key, entry.message, entry.finished) for entry in entries} == {
+        (one.id, one.key, one.message, now + one.id) for one in made
+    }
+    assert store.summary().counts["history"] == count
+    store.close()
 
 
 class Ended:
@@ -54,16 +84,12 @@ class Ended:
 
 def test_when_the_daemon_stops_all_that_has_ended_is_settled(tmp_path, monkeypatch):
     monkeypatch.setattr(tifftockd.store, "_COMPANY", 3600)
-    store = Store(f"sqlite:///{tmp_path}/t.db", tmp_path / "t.db")
-    store.open()
+    store = opened(tmp_path)
     now = clock.now()
     store.create_all([draft(now)] * 300, None, now)
-    policy = Policy(SECOND, UTC, now)
-    wants = [Want("note", 300, now, True)]
-    turn = store.turn([], wants, now, policy=policy, allowance=0, expiring=False, hold=lambda reminders: lambda: None)
     scheduler = Scheduler(store, load_config({}))
     scheduler.stop_claiming()
-    scheduler.start(Ended(turn.claimed))
+    scheduler.start(Ended(claimed(store, now)))
     scheduler.stop()
     counts = store.summary().counts
     assert (counts["firing"], counts["history"]) == (0, 300)

@@ -111,7 +111,7 @@ def test_a_claim_is_recalled_once_and_a_later_one_of_its_reminder_stays():
     again = claims.recall(CLAIMED.id)
     again.undo()
     assert len(queued) == 1, "what is being given back is not queued again"
-    later = type(CLAIMED)(**{name: getattr(CLAIMED, name) for name in CLAIMED.__slots__})
+    later = CLAIMED._replace()
     claims.hold([later])
     claims.forget([CLAIMED])
     claims.begin([later])

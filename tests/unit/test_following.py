@@ -22,7 +22,7 @@ def hourly(attempts=1, max_late=24 * HOUR, **fields):
     names = HOURLY.__dataclass_fields__
     repeat = replace(HOURLY, **{name: value for name, value in fields.items() if name in names})
     others = {"due": DUE, "fire_at": DUE} | {name: value for name, value in fields.items() if name not in names}
-    return replace(CLAIMED, repeat=repeat, attempts=attempts, max_late=max_late, **others)  # fmt: skip
+    return CLAIMED._replace(repeat=repeat, attempts=attempts, max_late=max_late, **others)  # fmt: skip
 
 
 def policy(since=0):
@@ -182,7 +182,7 @@ def test_many_that_are_missed_go_by_in_pieces():
     now = DUE + 1000 * HOUR
     while done := supersede(reminder, now, policy(now)):
         passes, missed = passes + 1, missed + 1 + len(done.passed)
-        reminder = replace(reminder, due=done.next.due)
+        reminder = reminder._replace(due=done.next.due)
     assert (hours([reminder.due]), passes) == ([1000], 8)
     # Of those that are older than a month only the first is written down, and says so.
     assert missed == 1 + 719
@@ -193,7 +193,7 @@ def test_many_that_are_missed_go_by_in_pieces():
     done = ended(hourly(expression="*:*:*", catch_up=CatchUp.ALL), Verdict.DELIVERED, 20)
     assert (done.passed, done.next.due) == ((), DUE + SECOND)
     yearly = hourly(expression="yearly", due=DUE - 40 * 24 * HOUR)
-    assert "not listed" not in expire(replace(yearly, attempts=0), DUE, policy()).error
+    assert "not listed" not in expire(yearly._replace(attempts=0), DUE, policy()).error
     # A skipped occurrence does not fire, however many there are.
     done = ended(hourly(overlap=Overlap.SKIP), Verdict.DELIVERED, 300.5)
     assert after(done) == ([*range(1, 301)], 301)
@@ -217,12 +217,12 @@ def test_an_expression_that_can_be_read_no_more_ends_where_it_can_be_seen():
 )  # fmt: skip
 def test_each_occurrence_is_told_of_once_and_in_its_order(repeat, steps, max_late):
     """Whatever happens when: attempts that take long, downtimes, and a daemon that comes back late."""
-    reminder = replace(CLAIMED, due=DUE, fire_at=DUE, repeat=repeat, max_late=max_late, attempts=0)
+    reminder = CLAIMED._replace(due=DUE, fire_at=DUE, repeat=repeat, max_late=max_late, attempts=0)
     now, told, last = DUE, [], None
     for wait, length, watched in steps:
         now = max(now, reminder.due) + round(wait * HOUR)
         rules = policy(0 if watched else now)
-        claimed = replace(reminder, attempts=1, state=State.FIRING)
+        claimed = reminder._replace(attempts=1, state=State.FIRING)
         done = expire(reminder, now, rules) if reminder.latest < now else supersede(claimed, now, rules)
         if done is None:
             started, now = now, now + round(length * HOUR)
@@ -231,12 +231,12 @@ def test_each_occurrence_is_told_of_once_and_in_its_order(repeat, steps, max_lat
         last = done
         if done.next is None:
             break
-        reminder = replace(reminder, due=done.next.due, repeat=replace(repeat, count=done.next.count))
+        reminder = reminder._replace(due=done.next.due, repeat=replace(repeat, count=done.next.count))
     every = [
         DUE,
         *(
             one.due
-            for one, _ in zip(following(replace(CLAIMED, due=DUE, repeat=repeat), UTC, DUE), range(500), strict=False)
+            for one, _ in zip(following(CLAIMED._replace(due=DUE, repeat=repeat), UTC, DUE), range(500), strict=False)
         ),
     ]
     assert told == every[: len(told)]

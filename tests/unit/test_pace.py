@@ -1,7 +1,5 @@
 """A backlog is begun at the rate that is set, and nothing else is held back."""
 
-from dataclasses import replace
-
 from hypothesis import given, strategies as st
 
 from tests.unit.test_settling import CLAIMED, DUE
@@ -10,7 +8,7 @@ from tifftockd.scheduler.pace import Pace
 
 
 def overdue(count):
-    return [replace(CLAIMED, id=n, fire_at=DUE) for n in range(count)]
+    return [CLAIMED._replace(id=n, fire_at=DUE) for n in range(count)]
 
 
 @given(rate=st.integers(1, 100_000), passes=st.lists(st.integers(0, 2 * SECOND), min_size=1, max_size=50))

@@ -1,7 +1,5 @@
 """What an ending does to its reminder: every state, every limit."""
 
-from dataclasses import replace
-
 import pytest
 from hypothesis import given, strategies as st
 
@@ -45,13 +43,13 @@ def test_delays_double_until_the_retries_are_used_up(verdict):
             break
         assert done.state is State.PENDING
         waits.append((done.fire_at - (DUE + SECOND)) // SECOND)
-        reminder = replace(reminder, attempts=reminder.attempts + 1, failures=done.failures)
+        reminder = reminder._replace(attempts=reminder.attempts + 1, failures=done.failures)
     assert waits == [30, 60]
     assert reminder.attempts == 3
 
 
 def test_no_retries_means_one_attempt():
-    done = settle(ended(Verdict.TRANSIENT, replace(CLAIMED, retries=0)), POLICY)
+    done = settle(ended(Verdict.TRANSIENT, CLAIMED._replace(retries=0)), POLICY)
     assert (done.state, done.error) == (State.FAILED, "why")
 
 
@@ -76,12 +74,12 @@ def test_retry_after_is_a_lower_bound():
     ("max_late", "state"), [(31 * SECOND, State.PENDING), (31 * SECOND - 1, State.FAILED), (0, State.FAILED)]
 )
 def test_a_retry_later_than_max_late_is_not_scheduled(max_late, state):
-    done = settle(ended(Verdict.TRANSIENT, replace(CLAIMED, max_late=max_late)), POLICY)
+    done = settle(ended(Verdict.TRANSIENT, CLAIMED._replace(max_late=max_late)), POLICY)
     assert done.state is state
 
 
 def test_interruptions_use_up_no_retries_and_end_somewhere():
-    reminder = replace(CLAIMED, retries=0)
+    reminder = CLAIMED._replace(retries=0)
     for count in range(1, MOST_INTERRUPTIONS + 1):
         done = settle(ended(Verdict.INTERRUPTED, reminder), POLICY)
         assert done.interruptions == count
@@ -89,11 +87,11 @@ def test_interruptions_use_up_no_retries_and_end_somewhere():
         last = count == MOST_INTERRUPTIONS
         assert done.state is (State.UNCERTAIN if last else State.PENDING)
         assert done.outcome is (Outcome.UNCERTAIN if last else Outcome.INTERRUPTED)
-        reminder = replace(reminder, attempts=reminder.attempts + 1, interruptions=count)
+        reminder = reminder._replace(attempts=reminder.attempts + 1, interruptions=count)
 
 
 def test_interruptions_count_only_in_a_row():
-    tired = replace(CLAIMED, interruptions=MOST_INTERRUPTIONS - 1)
+    tired = CLAIMED._replace(interruptions=MOST_INTERRUPTIONS - 1)
     assert settle(ended(Verdict.TRANSIENT, tired), POLICY).interruptions == 0
 
 
@@ -102,7 +100,7 @@ def test_an_interrupted_attempt_that_must_not_be_repeated_is_uncertain():
 
 
 def test_a_claim_that_nobody_began_leaves_no_trace():
-    retry = replace(CLAIMED, attempts=3, failures=2, interruptions=1, last_error="before")
+    retry = CLAIMED._replace(attempts=3, failures=2, interruptions=1, last_error="before")
     done = settle(ended(Verdict.RETURNED, retry, error=None), POLICY)
     assert (done.outcome, done.state, done.attempts) == (None, State.PENDING, 2)
     assert (done.failures, done.interruptions, done.fire_at) == (2, 1, retry.fire_at)
@@ -113,9 +111,9 @@ def test_a_claim_that_nobody_began_leaves_no_trace():
     [(0, 0, State.MISSED), (1, 0, State.FAILED), (1, 1, State.UNCERTAIN)],
 )
 def test_too_late_is_told_apart_by_what_was_done_before(attempts, interruptions, state):
-    before = replace(CLAIMED, state=State.PENDING, attempts=attempts, interruptions=interruptions)
+    before = CLAIMED._replace(state=State.PENDING, attempts=attempts, interruptions=interruptions)
     assert expire(before, DUE + SECOND, POLICY).state is state
-    claimed = replace(before, state=State.FIRING, attempts=attempts + 1)
+    claimed = before._replace(state=State.FIRING, attempts=attempts + 1)
     late = settle(ended(Verdict.TOO_LATE, claimed, error=None), POLICY)
     assert (late.state, late.attempts, late.started) == (state, attempts, None)
 
@@ -134,8 +132,8 @@ def test_too_late_is_told_apart_by_what_was_done_before(attempts, interruptions,
 def test_whatever_happens_the_reminder_has_one_next_step(
     verdict, repeatable, attempts, failures, interruptions, retries, max_late, retry_after, jitter
 ):
-    reminder = replace(
-        CLAIMED, attempts=attempts, failures=failures, interruptions=interruptions, retries=retries, max_late=max_late
+    reminder = CLAIMED._replace(
+        attempts=attempts, failures=failures, interruptions=interruptions, retries=retries, max_late=max_late
     )
     policy = Policy(30 * SECOND, jitter=lambda: jitter)
     done = settle(ended(verdict, reminder, repeatable=repeatable, retry_after=retry_after), policy)

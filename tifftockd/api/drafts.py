@@ -77,12 +77,12 @@ def revised_draft(reminder: Reminder, given: Mapping[str, Any], config: Config, 
         if "until" in given:
             _check_until(repeat, due[0], Misfit)
     said = {name: given[name] for name in _AS_THEY_ARE if name in given}
-    return replace(_draft_of(reminder), due=due[0], written=due[1], tz=tz, repeat=repeat, **said)
+    return _draft_of(reminder)._replace(due=due[0], written=due[1], tz=tz, repeat=repeat, **said)
 
 
 def snoozed_draft(reminder: Reminder, span: Micros, now: Micros) -> Draft:
     """The same, due `span` from now. InvalidTime, ClockWrong."""
-    return replace(_draft_of(reminder), due=_read_in(span, now), written=_written_in(span))
+    return _draft_of(reminder)._replace(due=_read_in(span, now), written=_written_in(span))
 
 
 def _draft_of(reminder: Reminder) -> Draft:

@@ -20,6 +20,7 @@ import threading
 from collections import deque
 from collections.abc import Iterable, Iterator, Mapping
 from enum import IntEnum
+from functools import lru_cache
 from typing import TYPE_CHECKING, NamedTuple
 
 from tifftockd.journal.ids import MESSAGE_IDS
@@ -227,7 +228,7 @@ def _blocks(lines: Iterable[bytes]) -> Iterator[bytes]:
 
 def format_line(name: str, fields: Mapping[str, str]) -> str:
     """`event key=value key="quoted value"`: one printable line, which no value can leave or imitate."""
-    return " ".join([_quote(name), *(f"{_quote(key)}={_quote(value)}" for key, value in fields.items())])
+    return " ".join([_name(name), *[f"{_name(key)}={_quote(value)}" for key, value in fields.items()]])
 
 
 def _text(value: object) -> str:
@@ -239,9 +240,12 @@ def _text(value: object) -> str:
 
 
 def _quote(text: str) -> str:
-    if _PLAIN.fullmatch(text) or (text.isprintable() and text and not set(text) & set(' "=\\')):
+    if text.isalnum() or _PLAIN.fullmatch(text) or (text.isprintable() and text and not set(text) & set(' "=\\')):
         return text
     return '"' + "".join(_escape(mark) for mark in text) + '"'
+
+
+_name = lru_cache(_quote)  # of events and fields there are few
 
 
 def _escape(mark: str) -> str:

@@ -12,7 +12,6 @@ import select
 import threading
 from collections import deque
 from collections.abc import Callable, Sequence
-from dataclasses import replace
 
 from tifftockd import clock, journal
 from tifftockd.clock import SECOND, Micros
@@ -36,8 +35,8 @@ _LEAD: Micros = 50_000
 _WARM: Micros = 2 * SECOND
 # A pass so long after its time means that nobody was watching: the machine slept, the clock was set, the store failed.
 _OUTAGE: Micros = 5 * SECOND
-# How much a pass settles, and claims of each method, while others use the store: that is what they wait for. With it
-# creates in a burst take 20 ms at the longest instead of 120, and the burst a tenth more.
+# How much a pass settles, and claims of each method, while others write to the store: that is what they wait for. With
+# it creates in a burst take 20 ms at the longest instead of 120, and the burst a tenth more.
 _IN_COMPANY = 16
 # Milliseconds between passes while the store fails, and how many are tried when the daemon stops meanwhile.
 _BACKOFF_MS = 500
@@ -277,7 +276,7 @@ class Scheduler:
             except StoreUnavailable:
                 if self._store.fault is not None:
                     return
-                plain = replace(settlement, error="its error cannot be stored", output=None)
+                plain = settlement._replace(error="its error cannot be stored", output=None)
                 self._store.settle([plain])
             self._endings = [ending for ending in self._endings if ending.reminder is not settlement.reminder]
             if self._executor is not None:

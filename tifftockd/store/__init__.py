@@ -55,7 +55,7 @@ __all__ = [
     "backup",
 ]
 
-# Seconds after which somebody who has asked for something no longer counts as company.
+# Seconds after which somebody who has written something no longer counts as company.
 _COMPANY = 0.1
 
 
@@ -228,7 +228,7 @@ class Store:
 
     @property
     def in_company(self) -> bool:
-        """Whether anybody but the scheduler has asked for something just now."""
+        """Whether anybody but the scheduler has written something just now."""
         return clock.monotonic() - self._writer.visited < _COMPANY
 
     def summary(self) -> Summary:

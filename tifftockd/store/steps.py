@@ -5,7 +5,6 @@ from __future__ import annotations
 import json
 import secrets
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from dataclasses import replace
 from typing import Any, Protocol
 
 from tifftockd.clock import Micros
@@ -68,7 +67,7 @@ def insert_all(tx: Transaction, drafts: Sequence[Draft], owner: int | None, now:
     first = (tx.value(sql.LAST_ID) or 0) + 1
     values = [arm(draft) | {"id": id_, "owner": owner, "created": now} for id_, draft in enumerate(drafts, first)]
     if values:
-        tx.execute_each(sql.INSERT_AS, values)
+        tx.insert_each(sql.INSERT_AS, values)
     return [_new(row["id"], draft, row["key"], owner, now) for row, draft in zip(values, drafts, strict=True)]
 
 
@@ -156,7 +155,7 @@ def stop(tx: Transaction, id_: int, recall: Recall) -> Reminder:
         raise Firing(f"reminder {id_} is being attempted right now; try again when that has ended")
     tx.on_rollback(recalled.undo)
     tx.on_commit(recalled.done)
-    return replace(reminder, state=State.PENDING, attempts=reminder.attempts - 1)
+    return reminder._replace(state=State.PENDING, attempts=reminder.attempts - 1)
 
 
 def cancellation(reminder: Reminder, now: Micros) -> Settlement:
@@ -220,7 +219,7 @@ def settle(tx: Transaction, settlements: Sequence[Settlement]) -> None:
     kept = [_moved(one) for one in settlements if one.state is not None and one.next is None]
     armed = [_armed(one.reminder, one.next) for one in settlements if one.next is not None]
     if entries:
-        tx.execute_each(sql.INSERT_HISTORY, entries)
+        tx.insert_each(sql.INSERT_HISTORY, entries)
     if dropped:
         tx.execute(sql.DELETE, {"ids": json.dumps(dropped)})
     if kept:

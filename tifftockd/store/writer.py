@@ -7,6 +7,8 @@ batch is what has gathered while the last one was being synced.
 
 from __future__ import annotations
 
+import operator
+import re
 import sqlite3
 import threading
 from collections import deque
@@ -32,6 +34,9 @@ T = TypeVar("T")
 
 # The longest that a batch goes on taking requests before it commits, in seconds: what bounds everybody's wait.
 _BATCH = 0.010
+# How many rows one statement inserts, while there are so many.
+_AT_ONCE = 64, 8, 1
+_NAME = re.compile(r":(\w+)")  # a parameter's
 # How often a store with a fault tries to write, in seconds, so that it notices the end of the fault by itself.
 _PROBE = 2.0
 # What a caller waits at the most, in seconds: a disk that hangs must not take every server thread with it.
@@ -56,6 +61,16 @@ class Transaction:
     def execute_each(self, sql: TextClause, parameters: list[dict[str, Any]]) -> None:
         """One statement once for each of these."""
         self._cursor.executemany(_compiled(sql, self._dialect), parameters)
+
+    def insert_each(self, sql: TextClause, rows: list[dict[str, Any]]) -> None:
+        """An INSERT of one row, for each of these: several at a time, which takes SQLite less than half the time."""
+        compiled, start = _compiled(sql, self._dialect), 0
+        for count in _AT_ONCE:
+            statement, values = _of_rows(compiled, count)
+            while len(rows) - start >= count:
+                some = rows[start : start + count]
+                self._cursor.execute(statement, [value for row in some for value in values(row)])
+                start += count
 
     def value(self, sql: TextClause, parameters: dict[str, Any] | None = None) -> Any:
         """The first column of the first row; None if there is none."""
@@ -88,6 +103,14 @@ class Transaction:
 def _compiled(sql: TextClause, dialect: Dialect) -> str:
     """What SQLAlchemy makes of a statement for the driver: once, as it takes ten times what SQLite then does."""
     return str(sql.compile(dialect=dialect))
+
+
+@cache
+def _of_rows(sql: str, count: int) -> tuple[str, Callable[[dict[str, Any]], tuple[Any, ...]]]:
+    """The INSERT of one row by names as one of so many by place, and what gives a row's values in their order."""
+    head, _, row = sql.rpartition(" VALUES ")
+    rows = ", ".join([_NAME.sub("?", row)] * count)
+    return f"{head} VALUES {rows}", operator.itemgetter(*_NAME.findall(row))
 
 
 class _Request(Generic[T]):
@@ -151,7 +174,7 @@ class Writer:
         self._probe_at = 0.0
         self._busy = False
         self.fault: str | None = None  # the last write's error; None when it went well
-        self.visited = float("-inf")  # when somebody last queued behind the others, by clock.monotonic
+        self.visited = float("-inf")  # when a write last queued behind the others, by clock.monotonic
         self.commits = 0  # of something; counted before anybody is told of what they hold
 
     def start(self, prepare: Callable[[sqlite3.Cursor], None]) -> None:
@@ -178,7 +201,8 @@ class Writer:
                 self._first.append(request)
             else:
                 self._queue.append(request)
-                self.visited = request.queued
+                if writes:
+                    self.visited = request.queued
         self._ring()
         try:
             return request.wait(-1 if first else _PATIENCE)
