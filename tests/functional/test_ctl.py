@@ -35,8 +35,14 @@ def daemon(tmp_path_factory):
 @pytest.fixture
 def terminal(daemon):
     """Where there is nothing but what a test makes."""
-    for one in daemon.get("/reminders?state=all"):
-        daemon.request("DELETE", f"/reminder/{one['id']}")
+
+    def empty():
+        there = daemon.get("/reminders?state=all")
+        for one in there:
+            daemon.request("DELETE", f"/reminder/{one['id']}")
+        return not there
+
+    wait_until(empty, "that what a test left has ended, which cannot be cancelled while it fires")
     return Terminal({"XDG_RUNTIME_DIR": str(daemon.folder / "run"), "TZ": ZONE, "HOME": str(daemon.folder)})
 
 

@@ -572,7 +572,22 @@ def test_a_request_that_takes_long_is_not_the_clients_fault(impatient, path):
         time.sleep(0.5)
         return echo(environ, start_response)
 
-    with serving(open_sockets([unix(path)]), app):
+    sockets = open_sockets([unix(path)])
+    with contextlib.closing(Connection(path)) as connection:
+        # Before it is accepted: on a machine that halts in between, it would be the client that is late.
+        connection.request("GET", "/")
+        with serving(sockets, app):
+            assert connection.getresponse().status == 200
+
+
+def test_what_came_while_the_server_could_not_run_is_answered(impatient, monkeypatch, path):
+    class Halting(http_module.UnixServer):
+        def handle_accept(self):
+            super().handle_accept()
+            time.sleep(0.4)
+
+    monkeypatch.setattr(server_module, "UnixServer", Halting)
+    with serving(open_sockets([unix(path)])):
         assert get(path)[0] == 200
 
 
@@ -679,13 +694,20 @@ def switches(thread):
     return int(status.rsplit("\nvoluntary_ctxt_switches:", 1)[1].split()[0])
 
 
+def settled(thread):
+    """Whether it has done nothing for a while."""
+    before = switches(thread)
+    time.sleep(0.1)
+    return switches(thread) == before
+
+
 def test_while_nobody_calls_the_server_sleeps(impatient, served):
     assert get(served)[0] == 200
     (thread,) = [thread for thread in threading.enumerate() if thread.name == "server"]
     with connect(served) as sock:
         sock.sendall(b"GET / HTTP/1.0\r\n\r\n")
         assert read_all(sock)
-    time.sleep(0.2)  # until it has seen the end of that
+    until(lambda: settled(thread))  # it has to see the end of that
     before = switches(thread)
     time.sleep(0.3)
     assert switches(thread) == before
@@ -712,7 +734,7 @@ def test_a_probe_wakes_the_server_once_and_leaves_it_asleep(impatient, path):
     with serving(open_sockets([unix(path)]), healthy) as server:
         assert answered(server)
         (thread,) = [thread for thread in threading.enumerate() if thread.name == "server"]
-        time.sleep(0.2)  # until it has nothing more to do
+        until(lambda: settled(thread))
         before = switches(thread)
         assert answered(server)
         time.sleep(1)  # longer than a client may be idle

@@ -59,8 +59,8 @@ def deliver(
     requests takes: headers, params, data, auth.
 
     PermanentError for 3xx (never followed), other 4xx, what cannot be requested, and where HTTP_DENY forbids it;
-    TransientError for 408, 425, 429, 5xx and without a connection; HandlerError when the connection broke or fell
-    silent after that, because then nobody knows.
+    TransientError for 408, 425, 429, 5xx, without a connection, and where the certificate authorities cannot be read;
+    HandlerError when the connection broke or fell silent after that, because then nobody knows.
     """
     import requests
     import urllib3

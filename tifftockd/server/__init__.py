@@ -160,15 +160,19 @@ class Server:
 
     def _sweep(self, now: float) -> None:
         """Close the connections that are overdue, or, when stopping, those with nothing left to do."""
-        if self._stop_by is not None:
-            for channel in self._channels():
-                if channel.is_done(now) or now > self._stop_by:
-                    channel.handle_close()
-        elif now >= self._next_sweep:
-            self._next_sweep = now + SWEEP
-            for channel in self._channels():
-                if channel.is_overdue(now):
-                    channel.handle_close()
+        if self._stop_by is None and now < self._next_sweep:
+            return
+        self._next_sweep = now + SWEEP
+        # What came while this process could not run has not been read yet, and its client is not late.
+        self._map.turn(0)
+        for channel in self._channels():
+            if self._is_over(channel, now):
+                channel.handle_close()
+
+    def _is_over(self, channel: Channel, now: float) -> bool:
+        if self._stop_by is None:
+            return channel.is_overdue(now)
+        return now > self._stop_by or channel.is_done(now)
 
     def _begin_to_stop(self, stop_by: float) -> None:
         self._stop_by = stop_by
