@@ -1,5 +1,6 @@
 """How many outcomes are on disk, read from the database itself: whoever asked the daemon would take its time."""
 
+import multiprocessing
 import sqlite3
 import time
 from contextlib import closing, contextmanager
@@ -8,6 +9,8 @@ from tifftockd import clock
 
 # Seconds between two looks
 _LOOK = 0.0005
+
+_context = multiprocessing.get_context("fork")
 
 
 class Outcomes:
@@ -30,3 +33,28 @@ class Outcomes:
 def outcomes(daemon):
     with closing(sqlite3.connect(f"file:{daemon.database}?mode=ro", uri=True)) as database:
         yield Outcomes(database)
+
+
+@contextmanager
+def awaited(daemon, count, patience):
+    """A function that gives the instant at which there are so many more than now, and waits for that if need be.
+
+    A process of its own looks for it, so that something else may go on here.
+    """
+    with outcomes(daemon) as recorded:
+        count += recorded.count()
+    ours, theirs = _context.Pipe(duplex=False)
+    process = _context.Process(target=_await, args=(daemon, count, patience, theirs), daemon=True)
+    process.start()
+    theirs.close()
+    try:
+        yield ours.recv
+    finally:
+        process.kill()
+        process.join()
+        ours.close()
+
+
+def _await(daemon, count, patience, pipe):
+    with outcomes(daemon) as recorded:
+        pipe.send(recorded.wait(count, patience))

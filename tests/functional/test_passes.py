@@ -4,6 +4,7 @@ from datetime import UTC
 
 import pytest
 
+import tifftockd.scheduler.portion
 import tifftockd.store
 from tests.daemon import wait_until
 from tests.functional.test_clock import draft, watching
@@ -34,6 +35,7 @@ def claimed(store, now):
 @pytest.mark.parametrize(("company", "few"), [(3600, True), (0, False)])
 def test_while_others_use_the_store_a_pass_is_short(tmp_path, monkeypatch, company, few):
     monkeypatch.setattr(tifftockd.store, "_COMPANY", company)
+    monkeypatch.setattr(tifftockd.scheduler.portion, "_SHORT", 0)  # so that they stay short
     with watching(tmp_path) as (store, scheduler):
         passes = []
 

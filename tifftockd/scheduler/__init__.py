@@ -23,6 +23,7 @@ from tifftockd.reminder import Draft, Ending, Outcome, Reminder, Settlement, Ver
 from tifftockd.scheduler.cleaning import Cleaning
 from tifftockd.scheduler.outage import Outage
 from tifftockd.scheduler.pace import Pace
+from tifftockd.scheduler.portion import Portion
 from tifftockd.scheduler.report import report, report_stored
 from tifftockd.settling import Policy, settle
 from tifftockd.store import Once, Store, Want
@@ -35,9 +36,6 @@ _LEAD: Micros = 50_000
 _WARM: Micros = 2 * SECOND
 # A pass so long after its time means that nobody was watching: the machine slept, the clock was set, the store failed.
 _OUTAGE: Micros = 5 * SECOND
-# How much a pass settles, and claims of each method, while others write to the store: that is what they wait for. With
-# it creates in a burst take 20 ms at the longest instead of 120, and the burst a tenth more.
-_IN_COMPANY = 16
 # Milliseconds between passes while the store fails, and how many are tried when the daemon stops meanwhile.
 _BACKOFF_MS = 500
 _LAST_TRIES = 10
@@ -63,6 +61,7 @@ class Scheduler:
         self._next_latest: Micros | None = None
         self._alarm_at: Micros | None = None  # what the sleeping thread waits for
         self._pace = Pace(config.catch_up_rate)
+        self._portion = Portion()
         self._outage: Outage | None = None
         self._endings: list[Ending] = []  # taken from the executor, not settled yet
         self._cleaning = Cleaning(store)
@@ -233,10 +232,11 @@ class Scheduler:
             hints, self._hints = self._hints, {}
         policy = self._policy(self._pace.since)
         # The last pass takes all, whoever waits.
-        most = _IN_COMPANY if self._store.in_company and not self._stopping else None
+        most = self._portion.most if self._store.in_company and not self._stopping else None
         endings = self._endings[:most]
         settlements = [settle(ending, policy) for ending in endings]
         idle = wrong or not self._claiming
+        began = clock.monotonic()
         try:
             turn = self._store.turn(
                 settlements,
@@ -254,6 +254,8 @@ class Scheduler:
             if self._store.fault is None:
                 self._settle_apart(settlements)
             raise
+        if most is not None:
+            self._portion.took(max(len(endings), len(turn.claimed)), clock.monotonic() - began)
         claims.forget([ending.reminder for ending in endings])
         del self._endings[:most]
         self._next, self._next_latest = turn.next_by_method, turn.next_latest
