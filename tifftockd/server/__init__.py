@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import itertools
-import logging
 import resource
 import socket
 import sys
@@ -14,13 +13,13 @@ from typing import Any
 
 from waitress import wasyncore
 from waitress.adjustments import Adjustments
-from waitress.task import ThreadedTaskDispatcher
 
 from tifftockd import clock, journal
 from tifftockd.api.errors import error_body
 from tifftockd.errors import ListenError
 from tifftockd.server.http import LARGEST_BODY, LARGEST_HEADER, Channel, TcpServer, UnixServer
 from tifftockd.server.loop import Loop
+from tifftockd.server.pool import Pool
 from tifftockd.server.probe import OwnChannel, Probe, Probes
 from tifftockd.server.sockets import open_sockets
 from tifftockd.server.tries import Tries, Waiting
@@ -52,9 +51,7 @@ class Server:
     def __init__(self, app: WSGIApplication, sockets: Sequence[socket.socket]) -> None:
         """Nothing is accepted before `start`; `stop` closes the sockets."""
         self._map = Loop()
-        self._dispatcher = ThreadedTaskDispatcher()
-        # "Task queue depth is 1" is no news: it means that more than THREADS clients are being served.
-        self._dispatcher.queue_logger.setLevel(logging.ERROR)
+        self._pool = Pool(_report)
         self._tries, self._waiting = Tries(), Waiting()
         limit = _connection_limit()
         self._servers = [self._server(_guarded(app), sock, limit) for sock in sockets]
@@ -65,7 +62,7 @@ class Server:
 
     def start(self) -> None:
         """Serve, in threads of its own."""
-        self._dispatcher.set_thread_count(THREADS)
+        self._pool.start(THREADS)
         for server in self._servers:
             server.accept_connections()
         self._thread.start()
@@ -89,8 +86,7 @@ class Server:
         self._servers[0].trigger.pull_trigger(lambda: self._begin_to_stop(stop_by))
         self._thread.join(timeout + 1)
         # Requests whose client has gone may still be running.
-        self._dispatcher.shutdown(cancel_pending=False, timeout=max(0.1, stop_by - clock.monotonic()))
-        if self._dispatcher.threads or self._thread.is_alive():
+        if not self._pool.stop(max(0.1, stop_by - clock.monotonic())) or self._thread.is_alive():
             # A thread that is stuck will write to its trigger some day. That must not be closed, or the descriptor
             # may by then be the database's.
             return False
@@ -117,7 +113,7 @@ class Server:
             self._map,
             _start=False,
             _sock=sock,
-            dispatcher=self._dispatcher,
+            dispatcher=self._pool,
             adj=adjustments,
             sockinfo=(sock.family, sock.type, sock.proto, sock.getsockname()),
             bind_socket=False,
@@ -142,7 +138,7 @@ class Server:
                 self._waiting.release(now if self._stop_by is None else float("inf"))
                 self._sweep(now)
             except Exception as error:  # noqa: BLE001 without this thread there is no API
-                journal.event("server-fault", journal.ERR, **_described(error))
+                _report(error)
                 time.sleep(0.1)  # whatever it is, it may be there again
 
     def _patience(self) -> float | None:
@@ -204,6 +200,11 @@ def _guarded(app: WSGIApplication) -> WSGIApplication:
             return [] if environ["REQUEST_METHOD"] == "HEAD" else [body]
 
     return guarded
+
+
+def _report(error: BaseException) -> None:
+    """Log what neither the application nor its client is to blame for."""
+    journal.event("server-fault", journal.ERR, **_described(error))
 
 
 def _described(error: BaseException) -> dict[str, str]:
