@@ -1,7 +1,7 @@
 """The frozen records and enums that every room shares.
 
 Instants and spans are whole microseconds (tifftockd.clock). What is made for each reminder or attempt is a NamedTuple:
-a frozen dataclass of so many fields takes five times as long to make, of a burst's time in the daemon 4 %.
+a frozen dataclass of so many fields takes five times as long to make, which was 4 % of the daemon's time in a burst.
 """
 
 from __future__ import annotations

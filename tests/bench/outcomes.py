@@ -37,18 +37,23 @@ def outcomes(daemon):
 
 @contextmanager
 def awaited(daemon, count, patience):
-    """A function that gives the instant at which there are so many more than now, and waits for that if need be.
+    """A function that gives the instant at which there are so many, and waits for that if need be.
 
     A process of its own looks for it, so that something else may go on here.
     """
-    with outcomes(daemon) as recorded:
-        count += recorded.count()
     ours, theirs = _context.Pipe(duplex=False)
     process = _context.Process(target=_await, args=(daemon, count, patience, theirs), daemon=True)
     process.start()
     theirs.close()
+
+    def instant():
+        found = ours.recv()
+        if isinstance(found, AssertionError):
+            raise found
+        return found
+
     try:
-        yield ours.recv
+        yield instant
     finally:
         process.kill()
         process.join()
@@ -57,4 +62,7 @@ def awaited(daemon, count, patience):
 
 def _await(daemon, count, patience, pipe):
     with outcomes(daemon) as recorded:
-        pipe.send(recorded.wait(count, patience))
+        try:
+            pipe.send(recorded.wait(count, patience))
+        except AssertionError as error:
+            pipe.send(error)

@@ -83,6 +83,40 @@ class Ended:
         endings, self.endings = self.endings, []
         return endings
 
+    def room(self, method):
+        return 300
+
+    def repeatable(self, method):
+        return True
+
+    def is_warm(self, method):
+        return True
+
+    def has(self, method):
+        return True
+
+
+def test_what_has_ended_is_recorded_before_more_is_begun(tmp_path, monkeypatch):
+    monkeypatch.setattr(tifftockd.store, "_COMPANY", 3600)
+    store = opened(tmp_path)
+    now = clock.now()
+    store.create_all([draft(now)] * 100, None, now)
+    executor, passes = Ended(claimed(store, now)), []
+    store.create_all([draft(now)] * 5, None, now)
+
+    def turn(settlements, wants, *arguments, **settings):
+        passes.append((len(settlements), len(wants)))
+        return real(settlements, wants, *arguments, **settings)
+
+    real, store.turn = store.turn, turn
+    scheduler = Scheduler(store, load_config({}))
+    scheduler.start(executor)
+    wait_until(lambda: store.summary().counts["firing"] == 5, "the claims")
+    scheduler.stop()
+    before = [wanted for settled, wanted in passes[: [settled for settled, _ in passes].index(0)]]
+    assert before == [0] * (len(before) - 1) + [1]
+    store.close()
+
 
 def test_when_the_daemon_stops_all_that_has_ended_is_settled(tmp_path, monkeypatch):
     monkeypatch.setattr(tifftockd.store, "_COMPANY", 3600)

@@ -22,6 +22,7 @@ from tifftockd.api.access import PEER
 from tifftockd.config import Address
 from tifftockd.errors import ListenError
 from tifftockd.server import Server, http as http_module, open_sockets
+from tifftockd.server.loop import Loop
 from tifftockd.server.sockets import UnixListener
 
 ANYWHERE = Address("http://127.0.0.1:0", host="127.0.0.1", port=0)
@@ -580,7 +581,33 @@ def test_a_request_that_takes_long_is_not_the_clients_fault(impatient, path):
             assert connection.getresponse().status == 200
 
 
-def test_what_came_while_the_server_could_not_run_is_answered(impatient, monkeypatch, path):
+@pytest.fixture
+def halt(monkeypatch):
+    """Set, it has the server's thread do nothing for longer than a client may."""
+    wanted, real = threading.Event(), Loop.turn
+
+    def turn(self, patience):
+        if wanted.is_set():
+            wanted.clear()
+            time.sleep(0.5)
+        real(self, patience)
+
+    monkeypatch.setattr(Loop, "turn", turn)
+    return wanted
+
+
+def test_a_client_is_not_late_because_the_server_was_halted(impatient, halt, monkeypatch, served):
+    monkeypatch.setattr(http_module, "SLOWEST", 50_000_000)
+    with connect(served) as sock:
+        sock.sendall(b"POST / HTTP/1.0\r\nContent-Length: 100000\r\n\r\n")
+        halt.set()
+        until(lambda: not halt.is_set())
+        # More than is read at a time
+        sock.sendall(b"x" * 100_000)
+        assert b'"received": 100000' in read_all(sock)
+
+
+def test_nor_when_it_was_halted_as_it_accepted(impatient, monkeypatch, path):
     class Halting(http_module.UnixServer):
         def handle_accept(self):
             super().handle_accept()

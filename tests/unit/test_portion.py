@@ -7,7 +7,7 @@ from tifftockd.scheduler.portion import Portion
 
 @pytest.mark.parametrize(
     ("each", "least", "most"),
-    [(0.00001, 128, 128), (0.00008, 64, 64), (0.001, 16, 16)],
+    [(0.00001, 128, 128), (0.00007, 64, 64), (0.001, 16, 16)],
 )
 def test_it_grows_until_a_pass_takes_long(each, least, most):
     portion, taken = Portion(), []

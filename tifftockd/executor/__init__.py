@@ -32,8 +32,8 @@ from tifftockd.worker import kin
 T = TypeVar("T")
 
 # Endings are settled so many at a time, or after so many seconds; the last one that runs waits for nobody. The more
-# that wait, the more a crash has repeated. While claims queue it is a burst, where a longer wait fills the passes: with
-# it 10,000 take a fifth less time.
+# that wait, the more a crash has repeated. While claims queue, as in a burst, they may wait for twice as long: that
+# fills the passes, and 10,000 at once take a fifth less time.
 _GATHER = 128
 _GATHER_TIME = 0.01
 _GATHER_IN_BURST = 0.02

@@ -236,11 +236,12 @@ class Scheduler:
         endings = self._endings[:most]
         settlements = [settle(ending, policy) for ending in endings]
         idle = wrong or not self._claiming
-        began = clock.monotonic()
+        # First what has ended: of several methods more may end than a pass settles, and a crash would repeat it all.
+        behind = len(endings) < len(self._endings)
         try:
             turn = self._store.turn(
                 settlements,
-                [] if idle else self._wants(_earlier(self._next, hints), now, most),
+                [] if idle or behind else self._wants(_earlier(self._next, hints), now, most),
                 now,
                 policy=policy,
                 allowance=self._pace.allowance(now),
@@ -255,7 +256,7 @@ class Scheduler:
                 self._settle_apart(settlements)
             raise
         if most is not None:
-            self._portion.took(max(len(endings), len(turn.claimed)), clock.monotonic() - began)
+            self._portion.took(max(len(endings), len(turn.claimed)), turn.seconds)
         claims.forget([ending.reminder for ending in endings])
         del self._endings[:most]
         self._next, self._next_latest = turn.next_by_method, turn.next_latest

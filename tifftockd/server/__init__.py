@@ -17,6 +17,7 @@ from waitress.adjustments import Adjustments
 from tifftockd import clock, journal
 from tifftockd.api.errors import error_body
 from tifftockd.errors import ListenError
+from tifftockd.server import http
 from tifftockd.server.http import LARGEST_BODY, LARGEST_HEADER, Channel, TcpServer, UnixServer
 from tifftockd.server.loop import Loop
 from tifftockd.server.pool import Pool
@@ -129,12 +130,19 @@ class Server:
     # ---- the loop's own thread
 
     def _run(self) -> None:
+        seen = clock.monotonic()
         while self._stop_by is None or self._channels():
             try:
                 for server in self._servers:
                     server.heed_limit()
-                self._map.turn(self._patience())
+                patience = self._patience()
+                self._map.turn(patience)
                 now = clock.monotonic()
+                if patience is None or now - seen > patience + http.PATIENCE / 4:
+                    # Nobody was there, or the process was halted: then what has come is not read yet, and the clients,
+                    # which cannot be told from slow ones, have their time once more.
+                    self._next_sweep = now + http.PATIENCE
+                seen = now
                 self._waiting.release(now if self._stop_by is None else float("inf"))
                 self._sweep(now)
             except Exception as error:  # noqa: BLE001 without this thread there is no API
@@ -156,19 +164,15 @@ class Server:
 
     def _sweep(self, now: float) -> None:
         """Close the connections that are overdue, or, when stopping, those with nothing left to do."""
-        if self._stop_by is None and now < self._next_sweep:
-            return
-        self._next_sweep = now + SWEEP
-        # What came while this process could not run has not been read yet, and its client is not late.
-        self._map.turn(0)
-        for channel in self._channels():
-            if self._is_over(channel, now):
-                channel.handle_close()
-
-    def _is_over(self, channel: Channel, now: float) -> bool:
-        if self._stop_by is None:
-            return channel.is_overdue(now)
-        return now > self._stop_by or channel.is_done(now)
+        if self._stop_by is not None:
+            for channel in self._channels():
+                if channel.is_done(now) or now > self._stop_by:
+                    channel.handle_close()
+        elif now >= self._next_sweep:
+            self._next_sweep = now + SWEEP
+            for channel in self._channels():
+                if channel.is_overdue(now):
+                    channel.handle_close()
 
     def _begin_to_stop(self, stop_by: float) -> None:
         self._stop_by = stop_by

@@ -1,8 +1,8 @@
 """The threads that answer requests, in the place of waitress' dispatcher.
 
 A thread that a lock wakes up, as there, finds the interpreter's lock still held by the one that has woken it, and goes
-back to sleep, up to twice. Here a system call wakes it, for which that lock is let go: an idle daemon's probe wakes up
-six threads once each, and creates with a connection each cost 4 % less.
+back to sleep, up to twice. Here a system call wakes it, for which that lock is let go: of 40 probes of an idle daemon,
+a quarter woke the thread that answers twice more, and now a fifth does once more. A create takes up to 4 % less.
 """
 
 from __future__ import annotations
@@ -26,7 +26,7 @@ class Task(Protocol):
 
 
 class _Mailbox:
-    """Where a thread waits for what it is to do."""
+    """Where a thread waits for what it is to do. Between two calls of `get` there is one of `put`."""
 
     def __init__(self) -> None:
         self._rung = os.eventfd(0, os.EFD_CLOEXEC)
@@ -46,13 +46,14 @@ class _Mailbox:
 
 
 class Pool:
-    """So many threads, from `start` to `stop`. Who was the last to be done is the first to go on."""
+    """So many threads, from `start` to `stop`. Of those that are idle, the last one to be done is the next to go on."""
 
     def __init__(self, failed: Callable[[BaseException], None]) -> None:
         """`failed` is told of what a task raises; its thread goes on."""
         self._failed = failed
         self._lock = threading.Lock()
-        self._tasks: deque[Task] = deque()  # that no thread has taken yet
+        # One of the two is empty.
+        self._tasks: deque[Task] = deque()
         self._idle: list[_Mailbox] = []
         self._stopping = False
         self._threads: list[threading.Thread] = []

@@ -286,6 +286,7 @@ class Store:
         """
 
         def turn(tx: Transaction) -> Turn:
+            began = clock.monotonic()
             self._settle(tx, settlements)
             expired = []
             if expiring:
@@ -305,6 +306,7 @@ class Store:
                 next_by_method=steps.next_by_method(tx),
                 next_latest=tx.value(sql.NEXT_LATEST),
                 kept=max(steps.kept(tx)),
+                seconds=clock.monotonic() - began,
             )
 
         return self._writer.run(turn, first=True)

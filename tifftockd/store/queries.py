@@ -94,3 +94,4 @@ class Turn:
     next_by_method: dict[str, Micros]  # the first pending attempt of each method
     next_latest: Micros | None  # the first pending reminder that will be too late
     kept: int  # entries of history, or final reminders, whichever are more
+    seconds: float  # that it took, without the commit and the wait for its turn

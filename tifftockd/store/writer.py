@@ -34,7 +34,8 @@ T = TypeVar("T")
 
 # The longest that a batch goes on taking requests before it commits, in seconds: what bounds everybody's wait.
 _BATCH = 0.010
-# How many rows one statement inserts, while there are so many.
+# How many rows one statement inserts, while there are so many: few kinds, which SQLite's module keeps compiled, and one
+# row for what is left.
 _AT_ONCE = 64, 8, 1
 _NAME = re.compile(r":(\w+)")  # a parameter's
 # How often a store with a fault tries to write, in seconds, so that it notices the end of the fault by itself.
@@ -107,7 +108,10 @@ def _compiled(sql: TextClause, dialect: Dialect) -> str:
 
 @cache
 def _of_rows(sql: str, count: int) -> tuple[str, Callable[[dict[str, Any]], tuple[Any, ...]]]:
-    """The INSERT of one row by names as one of so many by place, and what gives a row's values in their order."""
+    """The INSERT of one row by names as one of so many by place, and what gives a row's values in their order.
+
+    Nothing may follow its VALUES (...).
+    """
     head, _, row = sql.rpartition(" VALUES ")
     rows = ", ".join([_NAME.sub("?", row)] * count)
     return f"{head} VALUES {rows}", operator.itemgetter(*_NAME.findall(row))

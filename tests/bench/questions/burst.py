@@ -12,7 +12,7 @@ import time
 
 from tests.bench import clients
 from tests.bench.notes import Notes, message_at
-from tests.bench.outcomes import awaited
+from tests.bench.outcomes import awaited, outcomes
 from tests.bench.peers import schedulers
 from tests.bench.question import Question, Row, at_least, below
 from tests.daemon import wait_until
@@ -35,12 +35,14 @@ def fire(daemon, number, meanwhile=lambda _due: None):
 
     `meanwhile` is called with the instant shortly before it.
     """
-    with awaited(daemon, number, PATIENCE) as ended:
-        due = clock.now() + LEAD + LEAD * number // 2_000
-        burst = [{"when": message_at(due), "message": str(each), "method": "noop"} for each in range(1, number + 1)]
-        clients.ask(daemon.socket_path, clients.post("/reminders", json.dumps(burst)))
-        assert clock.now() < due, "the machine was too slow to store all before they were due"
-        time.sleep(max(0, due - clock.now() - 200_000) / clock.SECOND)
+    with outcomes(daemon) as recorded:
+        before = recorded.count()
+    due = clock.now() + LEAD + LEAD * number // 2_000
+    burst = [{"when": message_at(due), "message": str(each), "method": "noop"} for each in range(1, number + 1)]
+    clients.ask(daemon.socket_path, clients.post("/reminders", json.dumps(burst)))
+    assert clock.now() < due, "the machine was too slow to store all before they were due"
+    time.sleep(max(0, due - clock.now() - 200_000) / clock.SECOND)
+    with awaited(daemon, before + number, PATIENCE) as ended:
         meanwhile(due)
         return ended() - due
 
