@@ -20,7 +20,7 @@ HASTY = ("store/writer.py", f"{SERVED}{IF}", f"{SERVED}{' ' * 20}{EARLY}\n{IF}")
 FORGETFUL = (
     "scheduler/__init__.py",
     "settlements.append(settle(ending, self._policy(since=now)))",
-    "settlements.append(replace(settle(ending, self._policy(since=now)), outcome=None))",
+    "settlements.append(settle(ending, self._policy(since=now))._replace(outcome=None))",
 )
 
 pytestmark = pytest.mark.usefixtures("compiler")
