@@ -1,5 +1,6 @@
 """How much the scheduler does at once."""
 
+import threading
 from datetime import UTC
 
 import pytest
@@ -71,6 +72,7 @@ class Ended:
     """An executor whose attempts have all ended."""
 
     gathering = False
+    alive = True
 
     def __init__(self, reminders):
         self.claims = Claims(lambda claims: None)
@@ -115,6 +117,25 @@ def test_what_has_ended_is_recorded_before_more_is_begun(tmp_path, monkeypatch):
     scheduler.stop()
     before = [wanted for settled, wanted in passes[: [settled for settled, _ in passes].index(0)]]
     assert before == [0] * (len(before) - 1) + [1]
+    store.close()
+
+
+def test_it_is_starting_until_it_runs(tmp_path, monkeypatch):
+    store, seen = opened(tmp_path), []
+    scheduler = Scheduler(store, load_config({}))
+    start = threading.Thread.start
+
+    def watched(thread):
+        seen.append(scheduler.condition)
+        start(thread)
+        seen.append(scheduler.condition)
+
+    monkeypatch.setattr(threading.Thread, "start", watched)
+    scheduler.start(Ended([]))
+    assert seen == ["starting", "starting"]
+    assert scheduler.condition == "alive"
+    scheduler.stop()
+    assert scheduler.condition == "dead"
     store.close()
 
 

@@ -68,6 +68,7 @@ class Scheduler:
         self._offset: Micros = 0  # of the wall clock to the monotonic one
         self._claiming = True
         self._stopping = False
+        self._started = False
         self._thread = make_thread("scheduler", self._run)
         self.passes = 0
 
@@ -101,7 +102,7 @@ class Scheduler:
     @property
     def condition(self) -> str:
         """`starting`, `alive`, or `dead`; also of the executor, without whose thread nothing fires either."""
-        if self._executor is None:
+        if self._executor is None or not self._started:
             return "starting"
         return "alive" if self._thread.is_alive() and self._executor.alive else "dead"
 
@@ -150,6 +151,7 @@ class Scheduler:
         self._offset = now - round(clock.monotonic() * SECOND)
         self._alarm.set(None)  # from now on it tells when the clock is set
         self._thread.start()
+        self._started = True  # not before: it would pass for dead
 
     def reload(self, config: Config) -> None:
         """Use these settings from the next pass on."""
