@@ -599,7 +599,9 @@ def halt(monkeypatch):
 def test_a_client_is_not_late_because_the_server_was_halted(impatient, halt, monkeypatch, served):
     monkeypatch.setattr(http_module, "SLOWEST", 50_000_000)
     with connect(served) as sock:
-        sock.sendall(b"POST / HTTP/1.0\r\nContent-Length: 100000\r\n\r\n")
+        headers = b"Host: x\r\nConnection: close\r\nExpect: 100-continue\r\nContent-Length: 100000\r\n"
+        sock.sendall(b"POST / HTTP/1.1\r\n" + headers + b"\r\n")
+        assert sock.recv(100).startswith(b"HTTP/1.1 100 ")  # so it has been read
         halt.set()
         until(lambda: not halt.is_set())
         # More than is read at a time
