@@ -172,7 +172,7 @@ class Daemon:
         self._scheduler.probe(lambda: self._executor.probe(probe.ask))
         answered = probe.answered(patience)
         threads.roam()
-        return answered
+        return answered and self._server.accepts(patience)
 
     def _status(self) -> str:
         """One line for people: `3 pending, next in 2h 14min (email), 1 failed`."""

@@ -1,11 +1,11 @@
-"""The HTTP server: waitress on Unix sockets, TCP and inherited sockets at once, in one loop and one pool of threads."""
+"""The HTTP server: waitress on Unix sockets, TCP and inherited sockets at once, with one set of threads for all."""
 
 from __future__ import annotations
 
-import itertools
 import resource
 import socket
 import sys
+import threading
 import time
 import traceback
 from collections.abc import Callable, Iterable, Iterator, Sequence
@@ -20,7 +20,6 @@ from tifftockd.errors import ListenError
 from tifftockd.server import http
 from tifftockd.server.http import LARGEST_BODY, LARGEST_HEADER, Channel, TcpServer, UnixServer
 from tifftockd.server.loop import Loop
-from tifftockd.server.pool import Pool
 from tifftockd.server.probe import OwnChannel, Probe, Probes
 from tifftockd.server.sockets import open_sockets
 from tifftockd.server.tries import Tries, Waiting
@@ -52,26 +51,28 @@ class Server:
     def __init__(self, app: WSGIApplication, sockets: Sequence[socket.socket]) -> None:
         """Nothing is accepted before `start`; `stop` closes the sockets."""
         self._map = Loop()
-        self._pool = Pool(_report)
+        self._answering = [make_thread("answer", self._answer) for _ in range(THREADS)]
         self._tries, self._waiting = Tries(), Waiting()
         limit = _connection_limit()
         self._servers = [self._server(_guarded(app), sock, limit) for sock in sockets]
         self._probes = Probes(self._connect)
         self._thread = make_thread("server", self._run)
         self._stop_by: float | None = None
+        self._awake_since: float | None = None
         self._next_sweep = 0.0
 
     def start(self) -> None:
         """Serve, in threads of its own."""
-        self._pool.start(THREADS)
+        for thread in self._answering:
+            thread.start()
         for server in self._servers:
             server.accept_connections()
         self._thread.start()
 
-    @property
-    def alive(self) -> bool:
-        """Whether connections are being served."""
-        return self._thread.is_alive()
+    def accepts(self, patience: float) -> bool:
+        """Whether the thread that accepts connections is there, and has not been at one thing for so many seconds."""
+        since = self._awake_since
+        return self._thread.is_alive() and (since is None or clock.monotonic() - since < patience)
 
     def probe(self) -> Probe:
         """A question to /health, to be asked when the caller likes."""
@@ -80,14 +81,17 @@ class Server:
     def stop(self, timeout: float) -> bool:
         """Accept no more, answer the requests that have arrived, and close; True if all got done in so many seconds."""
         self._probes.close()
-        if not self._thread.is_alive():
-            self._map.close()
-            return True
         stop_by = clock.monotonic() + timeout
-        self._servers[0].trigger.pull_trigger(lambda: self._begin_to_stop(stop_by))
-        self._thread.join(timeout + 1)
+        if self._thread.is_alive():
+            self._servers[0].trigger.pull_trigger(lambda: self._begin_to_stop(stop_by))
+            self._thread.join(timeout + 1)
         # Requests whose client has gone may still be running.
-        if not self._pool.stop(max(0.1, stop_by - clock.monotonic())) or self._thread.is_alive():
+        last = max(clock.monotonic() + 0.1, stop_by)
+        if any(thread.is_alive() for thread in self._answering):
+            self._map.end_answers()
+        for thread in filter(threading.Thread.is_alive, self._answering):
+            thread.join(max(0.0, last - clock.monotonic()))
+        if any(thread.is_alive() for thread in (self._thread, *self._answering)):
             # A thread that is stuck will write to its trigger some day. That must not be closed, or the descriptor
             # may by then be the database's.
             return False
@@ -114,7 +118,7 @@ class Server:
             self._map,
             _start=False,
             _sock=sock,
-            dispatcher=self._pool,
+            dispatcher=object(),  # for None it would start threads of its own
             adj=adjustments,
             sockinfo=(sock.family, sock.type, sock.proto, sock.getsockname()),
             bind_socket=False,
@@ -127,6 +131,14 @@ class Server:
         server = self._servers[0]
         OwnChannel(server, sock, ("localhost", None), server.adj, map=self._map)
 
+    def _answer(self) -> None:
+        going_on = True
+        while going_on:
+            try:
+                going_on = self._map.answer()
+            except BaseException as error:  # noqa: BLE001 a thread that ends is missing for ever
+                _report(error)
+
     # ---- the loop's own thread
 
     def _run(self) -> None:
@@ -136,8 +148,10 @@ class Server:
                 for server in self._servers:
                     server.heed_limit()
                 patience = self._patience()
-                self._map.turn(patience)
-                now = clock.monotonic()
+                self._awake_since = None
+                happened = self._map.wait(patience)
+                now = self._awake_since = clock.monotonic()
+                self._map.deal_with(happened)
                 if patience is None or now - seen > patience + http.PATIENCE / 4:
                     # Nobody was there, or the process was halted: then what has come is not read yet, and the clients,
                     # which cannot be told from slow ones, have their time once more.
@@ -160,19 +174,21 @@ class Server:
         return SWEEP if due is None else max(0.0, min(SWEEP, due - clock.monotonic() + 0.001))
 
     def _channels(self) -> list[Channel]:
-        return list(itertools.chain.from_iterable(server.active_channels.values() for server in self._servers))
+        # A list of each first: threads end connections meanwhile.
+        return [channel for server in self._servers for channel in list(server.active_channels.values())]
 
     def _sweep(self, now: float) -> None:
         """Close the connections that are overdue, or, when stopping, those with nothing left to do."""
         if self._stop_by is not None:
             for channel in self._channels():
-                if channel.is_done(now) or now > self._stop_by:
+                if now > self._stop_by:
                     channel.handle_close()
+                else:
+                    channel.close_if(channel.is_done, now)
         elif now >= self._next_sweep:
             self._next_sweep = now + SWEEP
             for channel in self._channels():
-                if channel.is_overdue(now):
-                    channel.handle_close()
+                channel.close_if(channel.is_overdue, now)
 
     def _begin_to_stop(self, stop_by: float) -> None:
         self._stop_by = stop_by

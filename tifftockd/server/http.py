@@ -8,8 +8,10 @@ from __future__ import annotations
 import re
 import socket
 import threading
+from collections.abc import Callable
 from typing import Any
 
+from waitress import wasyncore
 from waitress.channel import HTTPChannel
 from waitress.parser import HTTPRequestParser, ParsingError
 from waitress.server import TcpWSGIServer, UnixWSGIServer
@@ -210,7 +212,10 @@ class Channel(HTTPChannel):  # type: ignore[misc]
         self._patience = PATIENCE  # for the next request to begin
         self._lingering = self._answered = self._waiting = False
         self._watching = threading.Lock()
+        # Whether something to read is waited for, and whether a thread has it, until it calls `watch` again.
+        self._awaited = self._taken = False
         super().__init__(server, sock, addr, adj, map)
+        self.watch()
 
     def is_overdue(self, now: float) -> bool:
         """Whether the client has had all the time it gets. `now` is clock.monotonic()'s."""
@@ -233,7 +238,68 @@ class Channel(HTTPChannel):  # type: ignore[misc]
             return False
         return self._answered or now - self._idle_since > _MOMENT
 
+    # ---- called by the thread that reads
+
+    def arrived(self, events: int) -> None:
+        """Take in what has come, and answer the requests that it completes."""
+        if not self._take():
+            return
+        try:
+            wasyncore.readwrite(self, events)
+            while self.requests:
+                self.service()
+        finally:
+            self._taken = False
+            self.watch()
+
+    def handle_read(self) -> None:
+        """Take in what has come."""
+        try:
+            data = self.recv(65_536 if self._lingering else self.adj.recv_bytes)
+        except BlockingIOError:
+            return  # it had come for a connection that had this one's number before
+        if not data or self._lingering:
+            return
+        now = clock.monotonic()
+        if self._request_began is None:
+            self._request_began = now
+        self.received(data)
+        if self.requests:
+            self._request_began = None if self.request is None else now
+
+    def service(self) -> None:
+        """Answer one request; the connection's end, if that was its last, is this thread's too."""
+        super().service()
+        if self.close_when_flushed and not self.total_outbufs_len:
+            self.handle_write()
+
+    def _take(self) -> bool:
+        """Be the one who reads: the first to come since something is waited for."""
+        with self._watching:
+            taken, self._awaited = self._awaited, False
+            self._taken = self._taken or taken
+            return taken
+
     # ---- called by the loop
+
+    def close_if(self, judge: Callable[[float], bool], now: float) -> None:
+        """Close it if `judge`, is_overdue or is_done, says so, and nothing has come that only had to wait for us."""
+        if not judge(now):
+            return
+        if self.total_outbufs_len or not (self._awaited or self._taken):
+            self.handle_close()
+        elif self._take():
+            # Nobody can begin to read any more; somebody may just have done so.
+            if judge(now) and not self._has_come():
+                self.handle_close()
+            self._taken = False
+            self.watch()
+
+    def _has_come(self) -> bool:
+        try:
+            return not self._lingering and bool(self.socket.recv(1, socket.MSG_PEEK))
+        except OSError:
+            return False
 
     def readable(self) -> bool:
         """Whether to read on."""
@@ -248,18 +314,6 @@ class Channel(HTTPChannel):  # type: ignore[misc]
         if self.requests and not self.will_close and self.total_outbufs_len < self.adj.send_bytes:
             return False
         return bool(super().writable())
-
-    def handle_read(self) -> None:
-        """Take in what has arrived."""
-        if self._lingering:
-            self.recv(65_536)  # and forget it; closes at its end
-            return
-        now = clock.monotonic()
-        if self._request_began is None:
-            self._request_began = now
-        super().handle_read()
-        if self.requests:
-            self._request_began = None if self.request is None else now
 
     def handle_close(self) -> None:
         """Close; after a refusal not while the client is still sending, or it may never read why (RFC 9112, 9.6)."""
@@ -279,6 +333,7 @@ class Channel(HTTPChannel):  # type: ignore[misc]
         """Forget it; no thread may speak of a descriptor that is already another's."""
         with self._watching:
             super().del_channel(map)
+        self.server.heed_place()
 
     def release(self) -> None:
         """The answer has waited long enough."""
@@ -289,18 +344,12 @@ class Channel(HTTPChannel):  # type: ignore[misc]
     # ---- called by the loop and by the threads
 
     def watch(self) -> None:
-        """Let the loop wait for what there is to wait for now."""
+        """Wait for what there is to wait for now; for something to read only when nobody is reading."""
         with self._watching:
             if self._fileno is not None:
                 loop: Loop = self._map
-                loop.watch(self._fileno, reading=self.readable(), writing=self.writable())
-
-    def service(self) -> None:
-        """Answer one request."""
-        try:
-            super().service()
-        finally:
-            self.watch()
+                self._awaited = not self._taken and self.readable()
+                loop.watch(self._fileno, reading=self._awaited, writing=self.writable())
 
     def refuse_key(self) -> bool:
         """A wrong key was given: whether the answer has to wait, in the loop."""
@@ -313,7 +362,9 @@ class Channel(HTTPChannel):  # type: ignore[misc]
         return True
 
     def _flush_some(self, do_close: bool = True) -> bool:
-        return not self._waiting and bool(super()._flush_some(do_close))
+        # By the loop too: an event may be of a connection that had this one's number before.
+        with self.outbuf_lock:
+            return not self._waiting and bool(super()._flush_some(do_close))
 
     def send(self, data: bytes, do_close: bool = True) -> int:
         """Send a part of an answer; how much of it went."""
@@ -373,10 +424,18 @@ class _Accepting:
 
     def heed_limit(self) -> None:
         """Accept, or at the limit of connections let those that come wait with the kernel."""
-        accepts = self.readable()  # type: ignore[attr-defined]  # waitress' own
-        if self._fileno is not None and accepts != self._accepts:
+        # Again, should a connection have ended just before: who ended it has not seen that its place is waited for.
+        while self._fileno is not None and (accepts := self.readable()) != self._accepts:  # type: ignore[attr-defined]
             self._accepts = accepts
             self._map.watch_always(self._fileno, reading=accepts)
+
+    def heed_place(self) -> None:
+        """A connection has ended: let the loop know if it waits for that."""
+        if not self._accepts:
+            self.trigger.pull_trigger()  # type: ignore[attr-defined]  # waitress' own
+
+    def add_task(self, task: object) -> None:
+        """Do nothing: the thread that has read a request answers it."""
 
     def pull_trigger(self) -> None:
         """Do nothing: a connection says by itself what it waits for, and need not wake the loop for that."""

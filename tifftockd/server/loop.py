@@ -1,12 +1,16 @@
 """Waits for what happens on all descriptors of waitress at once, by epoll(7).
 
-waitress' own loop lists all connections anew before each wait, and a thread that has answered has to wake it so that it
-lists that one again. Here the kernel keeps the list: a connection that something has happened on is off it
-(EPOLLONESHOT) until whoever deals with it, in whatever thread, says what it waits for next.
+waitress' own loop lists all connections anew before each wait, reads all requests, and hands them to threads, which
+wake it when they have answered. Here the kernel keeps two lists. On one the threads that answer wait for connections
+on which something has come: it wakes one of them for each, which reads it and answers, and no thread has to wait for
+another. On the other the server's own thread waits for all else: new connections, and room for what a client has yet
+to take. A connection on which something has happened is off the list (EPOLLONESHOT) until whoever deals with it says
+what it waits for next.
 """
 
 from __future__ import annotations
 
+import os
 import select
 from typing import Any
 
@@ -16,49 +20,102 @@ _READING = select.EPOLLIN | select.EPOLLPRI
 
 
 class Loop(dict[int, Any]):
-    """The map of wasyncore, descriptors to its dispatchers: what stands in it is waited for.
+    """The map of wasyncore, descriptors to its dispatchers.
 
-    A dispatcher with a method `watch` is waited for once, and asked after each event what it waits for next.
+    One with methods `watch` and `arrived`, a connection, is waited for once each time that it calls the loop's `watch`,
+    the others always, for something to read.
     """
 
     def __init__(self) -> None:
         super().__init__()
-        self._epoll = select.epoll()
+        self._own, self._arrivals = _Interest(), _Interest()
+        self._ended = os.eventfd(1, os.EFD_CLOEXEC)  # always readable, once it is waited for
 
     def __setitem__(self, fd: int, one: Any) -> None:
-        """Wait for something to read."""
+        """Take it in."""
         super().__setitem__(fd, one)
-        self._epoll.register(fd, _READING | (select.EPOLLONESHOT if hasattr(one, "watch") else 0))
+        if not _says_when(one):
+            self._own.wait_for(fd, _READING)
 
     def __delitem__(self, fd: int) -> None:
         """Wait no more. To be called before the descriptor is closed: its file may be open elsewhere too."""
         super().__delitem__(fd)
-        self._epoll.unregister(fd)
+        self._own.forget(fd)
+        self._arrivals.forget(fd)
 
     def watch(self, fd: int, *, reading: bool, writing: bool) -> None:
-        """From any thread: wait once for the next event. Without one to wait for it stays as it is, off the list."""
-        events = (_READING if reading else 0) | (select.EPOLLOUT if writing else 0)
-        if events:
-            self._epoll.modify(fd, events | select.EPOLLONESHOT)
+        """From any thread: wait once for the next event. Without one to wait for it stays as it is, off the lists."""
+        if reading:
+            self._arrivals.wait_for(fd, _READING | select.EPOLLONESHOT)
+        if writing:
+            self._own.wait_for(fd, select.EPOLLOUT | select.EPOLLONESHOT)
 
     def watch_always(self, fd: int, *, reading: bool) -> None:
         """Wait for something to read each time, or not at all."""
-        self._epoll.modify(fd, _READING if reading else 0)
+        self._own.wait_for(fd, _READING if reading else 0)
 
-    def turn(self, patience: float | None) -> None:
-        """Wait for up to so many seconds, None: without an end, and deal with what has happened."""
-        # What one event closes, the next may open under the same number.
-        happened = [(fd, self.get(fd), events) for fd, events in self._epoll.poll(patience)]
+    # ---- the server's own thread
+
+    def wait(self, patience: float | None) -> list[tuple[int, Any, int]]:
+        """What has happened, after up to so many seconds, None: without an end."""
+        return [(fd, self.get(fd), events) for fd, events in self._own.epoll.poll(patience)]
+
+    def deal_with(self, happened: list[tuple[int, Any, int]]) -> None:
+        """Call those to whom it has happened."""
         for fd, one, events in happened:
-            if one is not None and self.get(fd) is one:
-                self._deal_with(one, events)
+            # What one event closes, the next may open under the same number.
+            still_there = one is not None and self.get(fd) is one
+            if still_there:
+                wasyncore.readwrite(one, events)
+                if _says_when(one):
+                    one.watch()
 
-    def _deal_with(self, one: Any, events: int) -> None:
-        wasyncore.readwrite(one, events)
-        if hasattr(one, "watch"):
-            one.watch()
+    # ---- the threads that answer
+
+    def answer(self) -> bool:
+        """Wait for a connection on which something has come, and have it answer; False: there is nothing more to do."""
+        ((fd, events),) = self._arrivals.epoll.poll(maxevents=1)
+        if fd == self._ended:
+            return False
+        one = self.get(fd)
+        if one is not None:
+            one.arrived(events)
+        return True
+
+    def end_answers(self) -> None:
+        """Let all who wait for arrivals go, now and later, once they have done what they are doing."""
+        self._arrivals.wait_for(self._ended, _READING)
 
     def close(self) -> None:
-        """Close all that is in it."""
+        """Close all that is in it, if that has not been done."""
+        if self._own.epoll.closed:
+            return
         wasyncore.close_all(self)
-        self._epoll.close()
+        self._own.epoll.close()
+        self._arrivals.epoll.close()
+        os.close(self._ended)
+
+
+def _says_when(one: Any) -> bool:
+    """Whether it is waited for only when it says so."""
+    return hasattr(one, "watch")
+
+
+class _Interest:
+    """What is waited for: an interest list of epoll(7)."""
+
+    def __init__(self) -> None:
+        self.epoll = select.epoll()
+        self._known: set[int] = set()
+
+    def wait_for(self, fd: int, events: int) -> None:
+        if fd in self._known:
+            self.epoll.modify(fd, events)
+        else:
+            self._known.add(fd)
+            self.epoll.register(fd, events)
+
+    def forget(self, fd: int) -> None:
+        if fd in self._known:
+            self._known.remove(fd)
+            self.epoll.unregister(fd)
