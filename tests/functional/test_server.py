@@ -9,7 +9,6 @@ import os
 import pwd
 import re
 import resource
-import select
 import socket
 import stat
 import threading
@@ -610,9 +609,11 @@ def test_a_client_is_not_late_because_the_server_was_halted(impatient, halt, mon
         assert b'"received": 100000' in read_all(sock)
 
 
-def test_nor_because_all_threads_were_at_work(impatient, monkeypatch, path):
+@pytest.fixture
+def occupied(impatient, monkeypatch, path):
+    """A server with one thread: called, the function has it at work until it is called again."""
     monkeypatch.setattr(server_module, "THREADS", 1)
-    go_on, begun = threading.Event(), threading.Event()
+    begun, go_on = threading.Event(), threading.Event()
 
     def app(environ, start_response):
         if environ["PATH_INFO"] == "/slow":
@@ -620,13 +621,56 @@ def test_nor_because_all_threads_were_at_work(impatient, monkeypatch, path):
             assert go_on.wait(10)
         return echo(environ, start_response)
 
-    with serving(open_sockets([unix(path)]), app), connect(path) as slow, connect(path) as other:
-        slow.sendall(b"GET /slow HTTP/1.0\r\n\r\n")
-        assert begun.wait(10)
-        other.sendall(b"GET /other HTTP/1.0\r\n\r\n")
+    with serving(open_sockets([unix(path)]), app), connect(path) as slow:
+
+        def toggle():
+            if begun.is_set():
+                go_on.set()
+            else:
+                slow.sendall(b"GET /slow HTTP/1.0\r\n\r\n")
+                assert begun.wait(10)
+
+        yield toggle
+
+
+def test_nor_because_all_threads_were_at_work(occupied, path):
+    with connect(path) as sock:
+        occupied()
+        sock.sendall(b"GET /other HTTP/1.0\r\n\r\n")
         time.sleep(0.5)  # longer than a client may take
-        go_on.set()
-        assert b'"path": "/other"' in read_all(other)
+        occupied()
+        assert b'"path": "/other"' in read_all(sock)
+
+
+def test_nor_with_a_part_of_a_body(occupied, path):
+    with connect(path) as sock:
+        sock.sendall(b"POST / HTTP/1.0\r\nContent-Length: 3\r\n\r\nx")
+        occupied()
+        sock.sendall(b"x")
+        time.sleep(0.5)
+        occupied()
+        time.sleep(0.1)
+        sock.sendall(b"x")
+        assert b'"received": 3' in read_all(sock)
+
+
+def test_nor_because_it_had_been_idle_before_it_was_told_to_send(impatient, monkeypatch, path):
+    class Slow(http_module.Channel):
+        def send(self, data, do_close=True):
+            if b" 100 " in data:
+                time.sleep(0.1)  # more than one look for clients that are late
+            return super().send(data, do_close)
+
+    monkeypatch.setattr(http_module.UnixServer, "channel_class", Slow)
+    with serving(open_sockets([unix(path)])), contextlib.closing(Connection(path)) as connection:
+        assert connection.get()[0] == 200
+        time.sleep(0.4)  # longer than an answer may wait to be read
+        sock = connection.sock
+        headers = b"Host: x\r\nConnection: close\r\nExpect: 100-continue\r\nContent-Length: 1\r\n"
+        sock.sendall(b"POST / HTTP/1.1\r\n" + headers + b"\r\n")
+        assert sock.recv(100).startswith(b"HTTP/1.1 100 ")
+        sock.sendall(b"x")
+        assert b'"received": 1' in read_all(sock)
 
 
 def test_nor_when_it_was_halted_as_it_accepted(impatient, monkeypatch, path):
@@ -653,13 +697,40 @@ def test_clients_that_do_not_read_their_answers_do_not_take_the_threads(impatien
     monkeypatch.setattr(server_module, "THREADS", 2)
     calls = []
     with serving(open_sockets([unix(path)]), long_or_short(calls)), connect(path) as one, connect(path) as other:
-        # Pipelined: after the third waitress lets the thread wait for the client.
+        # Pipelined: of three such answers waitress would let the thread wait for the client.
         for client in (one, other):
             client.sendall(b"GET /long HTTP/1.1\r\nHost: x\r\n\r\n" * 4)
-        until(lambda: len(calls) == 6)
+        until(lambda: len(calls) == 2)
         with connect(path) as sock:
             sock.sendall(b"GET /short HTTP/1.0\r\n\r\n")
             assert read_all(sock).endswith(b"\r\n\r\nx")
+        assert calls == ["/long", "/long", "/short"]
+
+
+def test_a_client_that_asks_and_asks_and_does_not_read_is_closed(impatient, path):
+    with serving(open_sockets([unix(path)]), long_or_short([])) as server, connect(path) as sock:
+        sock.settimeout(0.1)
+        with contextlib.suppress(TimeoutError, BrokenPipeError, ConnectionResetError):
+            for _ in range(100_000):
+                sock.sendall(b"GET /short HTTP/1.1\r\nHost: x\r\n\r\n" * 100)
+        until(lambda: not server._channels())
+
+
+def test_what_is_left_of_an_answer_does_not_wait_for_the_next_request(path):
+    go_on = threading.Event()
+
+    def app(environ, start_response):
+        if environ["PATH_INFO"] == "/slow":
+            assert go_on.wait(10)
+        return long_or_short([])(environ, start_response)
+
+    with serving(open_sockets([unix(path)]), app), connect(path) as sock:
+        sock.sendall(b"GET /long HTTP/1.1\r\nHost: x\r\n\r\nGET /slow HTTP/1.0\r\n\r\n")
+        received = 0
+        while received < 8 * 1024 * 1024:
+            received += len(sock.recv(65_536))
+        go_on.set()
+        assert read_all(sock).endswith(b"\r\n\r\nx")
 
 
 def test_a_client_that_reads_its_answer_drop_by_drop_is_closed(impatient, monkeypatch, path):
@@ -702,6 +773,21 @@ def test_a_place_is_taken_as_soon_as_it_is_free(monkeypatch, path):
         for client in clients:
             client.sendall(b"GET / HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n")
         assert all(read_all(client).startswith(b"HTTP/1.1 200 ") for client in clients)
+
+
+def test_a_place_that_one_socket_gives_back_is_there_for_another(monkeypatch, path):
+    monkeypatch.setattr(server_module, "CONNECTIONS", 130)
+    monkeypatch.setattr(server_module, "SWEEP", 30)
+    opened = open_sockets([unix(path), ANYWHERE])
+    port = opened[1].getsockname()[1]
+    with serving(opened) as server, contextlib.ExitStack() as stack:
+        for _ in range(40):
+            stack.enter_context(connect(path))
+        until(lambda: len(server._channels()) == 40)
+        with connect(port) as sock:
+            sock.sendall(b"GET / HTTP/1.0\r\n\r\n")
+            stack.close()
+            assert read_all(sock).startswith(b"HTTP/1.0 200 ")
 
 
 def test_a_crowd_on_tcp_does_not_lock_the_unix_socket_out(monkeypatch, path):
@@ -816,18 +902,81 @@ def test_what_one_thread_answers_no_other_reads(path):
         sock.sendall(b"GET /2 HTTP/1.0\r\n\r\n")
         (channel,) = server._channels()
         # As after an event of a connection that had the same number before
-        channel.arrived(select.EPOLLIN)
+        channel.arrived()
         go_on.set()
         assert re.findall(rb'"path": "([^"]*)"', read_all(sock)) == [b"/1", b"/2"]
     assert calls == ["/1", "/2"]
+
+
+def test_requests_of_one_client_take_turns_with_those_of_others(monkeypatch, path):
+    monkeypatch.setattr(server_module, "THREADS", 1)
+    calls, go_on = [], threading.Event()
+
+    def app(environ, start_response):
+        calls.append(environ["PATH_INFO"])
+        assert go_on.wait(10)
+        return echo(environ, start_response)
+
+    with serving(open_sockets([unix(path)]), app), connect(path) as many, connect(path) as one:
+        many.sendall(b"GET /many HTTP/1.1\r\nHost: x\r\n\r\n" * 50)
+        until(lambda: calls)
+        one.sendall(b"GET /one HTTP/1.0\r\n\r\n")
+        time.sleep(0.1)  # until the kernel has it
+        go_on.set()
+        assert b'"path": "/one"' in read_all(one)
+        assert calls.index("/one") < 5
+
+
+def test_a_request_counts_whose_client_does_not_wait_for_the_answer(path):
+    calls = []
+    with serving(open_sockets([unix(path)]), long_or_short(calls)):
+        for number in range(20):
+            with connect(path) as sock:
+                sock.sendall(f"GET /{number} HTTP/1.1\r\nHost: x\r\n\r\n".encode())
+        until(lambda: len(calls) == 20)
+
+
+def test_urgent_data_is_no_event(monkeypatch, caplog):
+    calls = []
+
+    class Counting(http_module.Channel):
+        def arrived(self):
+            calls.append(self)
+            super().arrived()
+
+    monkeypatch.setattr(http_module.TcpServer, "channel_class", Counting)
+    sockets = open_sockets([ANYWHERE])
+    port = sockets[0].getsockname()[1]
+    with serving(sockets), connect(port) as sock:
+        sock.send(b"!", socket.MSG_OOB)
+        time.sleep(0.2)
+        assert len(calls) < 10
+        sock.sendall(b"GET / HTTP/1.0\r\n\r\n")
+        assert read_all(sock).startswith(b"HTTP/1.0 200 ")
+    assert caplog.records == []
+
+
+def test_an_answer_that_breaks_off_ends_its_connection(path, capfd):
+    def broken():
+        yield b"x"
+        raise SystemExit("no")
+
+    def app(environ, start_response):
+        start_response("200 OK", [("Content-Length", "2")])
+        return broken()
+
+    with serving(open_sockets([unix(path)]), app), connect(path) as sock:
+        sock.sendall(b"GET / HTTP/1.1\r\nHost: x\r\n\r\n")
+        read_all(sock)
+    assert "server-fault error=SystemExit" in capfd.readouterr().err
 
 
 def test_a_connection_that_is_called_for_nothing_is_served_on(path):
     with serving(open_sockets([unix(path)])) as server, contextlib.closing(Connection(path)) as connection:
         assert connection.get()[0] == 200
         (channel,) = server._channels()
-        channel.arrived(select.EPOLLIN)
-        channel.arrived(select.EPOLLIN)
+        channel.arrived()
+        channel.arrived()
         assert connection.get()[0] == 200
 
 

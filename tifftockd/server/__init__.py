@@ -11,7 +11,6 @@ import traceback
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from typing import Any
 
-from waitress import wasyncore
 from waitress.adjustments import Adjustments
 
 from tifftockd import clock, journal
@@ -54,7 +53,9 @@ class Server:
         self._answering = [make_thread("answer", self._answer) for _ in range(THREADS)]
         self._tries, self._waiting = Tries(), Waiting()
         limit = _connection_limit()
-        self._servers = [self._server(_guarded(app), sock, limit) for sock in sockets]
+        self._servers: list[Any] = []
+        for sock in sockets:
+            self._servers.append(self._server(_guarded(app), sock, limit))
         self._probes = Probes(self._connect)
         self._thread = make_thread("server", self._run)
         self._stop_by: float | None = None
@@ -123,7 +124,7 @@ class Server:
             sockinfo=(sock.family, sock.type, sock.proto, sock.getsockname()),
             bind_socket=False,
         )
-        server.tries, server.waiting = self._tries, self._waiting
+        server.tries, server.waiting, server.servers = self._tries, self._waiting, self._servers
         return server
 
     def _connect(self, sock: socket.socket) -> None:
@@ -193,8 +194,7 @@ class Server:
     def _begin_to_stop(self, stop_by: float) -> None:
         self._stop_by = stop_by
         for server in self._servers:
-            # Not the server's own close(), which would close its trigger under the threads that still answer.
-            wasyncore.dispatcher.close(server)
+            server.end()
 
 
 def _connection_limit() -> int:

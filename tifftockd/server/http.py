@@ -6,9 +6,10 @@ Works with waitress 2.1.2 to 3.0.2. Classes are derived, never patched; what is 
 from __future__ import annotations
 
 import re
+import select
 import socket
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any
 
 from waitress import wasyncore
@@ -199,6 +200,7 @@ class Channel(HTTPChannel):  # type: ignore[misc]
     parser_class = Parser
 
     will_close: bool
+    close_when_flushed: bool
     # Whether the last answer was a Refusal, so that the client may still be sending.
     refused = False
 
@@ -212,8 +214,9 @@ class Channel(HTTPChannel):  # type: ignore[misc]
         self._patience = PATIENCE  # for the next request to begin
         self._lingering = self._answered = self._waiting = False
         self._watching = threading.Lock()
-        # Whether something to read is waited for, and whether a thread has it, until it calls `watch` again.
-        self._awaited = self._taken = False
+        # What is waited for before a thread can go on, of epoll(7), and whether one has begun to.
+        self._awaited = 0
+        self._taken = False
         super().__init__(server, sock, addr, adj, map)
         self.watch()
 
@@ -226,7 +229,8 @@ class Channel(HTTPChannel):  # type: ignore[misc]
             stuck = now - self._sent_at > PATIENCE
             return stuck or now - self._output_began > PATIENCE + self._sent / SLOWEST
         if self.requests:
-            return False
+            # Unless a thread is at it, the client does not take the answers before.
+            return now - self._sent_at > PATIENCE
         if self._request_began is not None:
             received: int = self.request.body_bytes_received if self.request is not None else 0
             return now - self._request_began > PATIENCE + received / SLOWEST
@@ -238,19 +242,22 @@ class Channel(HTTPChannel):  # type: ignore[misc]
             return False
         return self._answered or now - self._idle_since > _MOMENT
 
-    # ---- called by the thread that reads
+    # ---- called by the thread that answers
 
-    def arrived(self, events: int) -> None:
-        """Take in what has come, and answer the requests that it completes."""
+    def arrived(self) -> None:
+        """Take in what has come, and answer one request; of those that came along each waits for its turn."""
         if not self._take():
             return
         try:
-            wasyncore.readwrite(self, events)
-            while self.requests:
+            if not self.requests:
+                wasyncore.read(self)  # an error shows there too, and an end only after the last request
+            if self.requests:
                 self.service()
+        except BaseException:
+            self.handle_close()  # it would keep its request, and its place, for ever
+            raise
         finally:
-            self._taken = False
-            self.watch()
+            self.watch(done=True)
 
     def handle_read(self) -> None:
         """Take in what has come."""
@@ -258,6 +265,9 @@ class Channel(HTTPChannel):  # type: ignore[misc]
             data = self.recv(65_536 if self._lingering else self.adj.recv_bytes)
         except BlockingIOError:
             return  # it had come for a connection that had this one's number before
+        except OSError:
+            self.handle_close()
+            return
         if not data or self._lingering:
             return
         now = clock.monotonic()
@@ -273,33 +283,29 @@ class Channel(HTTPChannel):  # type: ignore[misc]
         if self.close_when_flushed and not self.total_outbufs_len:
             self.handle_write()
 
-    def _take(self) -> bool:
-        """Be the one who reads: the first to come since something is waited for."""
+    def _take(self) -> int:
+        """Be the one who goes on, with what was waited for: the first to come since `watch`. Else 0."""
         with self._watching:
-            taken, self._awaited = self._awaited, False
-            self._taken = self._taken or taken
-            return taken
+            awaited, self._awaited = self._awaited, 0
+            self._taken = self._taken or bool(awaited)
+            return awaited
 
     # ---- called by the loop
 
     def close_if(self, judge: Callable[[float], bool], now: float) -> None:
-        """Close it if `judge`, is_overdue or is_done, says so, and nothing has come that only had to wait for us."""
+        """Close it if `judge`, is_overdue or is_done, says so, and what it waits for has not come: then we are late."""
         if not judge(now):
             return
         if self.total_outbufs_len or not (self._awaited or self._taken):
             self.handle_close()
-        elif self._take():
-            # Nobody can begin to read any more; somebody may just have done so.
-            if judge(now) and not self._has_come():
-                self.handle_close()
-            self._taken = False
-            self.watch()
-
-    def _has_come(self) -> bool:
-        try:
-            return not self._lingering and bool(self.socket.recv(1, socket.MSG_PEEK))
-        except OSError:
-            return False
+        elif awaited := self._take():
+            # No thread can go on with it any more; one may just have done so.
+            if judge(now):
+                if self._lingering or not _has_come(self.socket, awaited):
+                    self.handle_close()
+                else:
+                    self._request_began = None  # anew, when that is read
+            self.watch(done=True)
 
     def readable(self) -> bool:
         """Whether to read on."""
@@ -307,13 +313,18 @@ class Channel(HTTPChannel):  # type: ignore[misc]
 
     def writable(self) -> bool:
         """Whether there is something to send, or to end."""
-        if self._waiting or self._lingering:
-            return False
-        # The thread that answers sends by itself; what is too much for the kernel, and above the watermark has the
-        # thread wait, is the loop's.
-        if self.requests and not self.will_close and self.total_outbufs_len < self.adj.send_bytes:
-            return False
-        return bool(super().writable())
+        return not (self._waiting or self._lingering) and bool(super().writable())
+
+    def handle_write(self) -> None:
+        """Send what the kernel would not take from the thread that answered, which may be at the next request."""
+        with self.outbuf_lock:
+            self._flush_exception(self._flush_some)
+            if self.total_outbufs_len < self.adj.outbuf_high_watermark:
+                self.outbuf_lock.notify()
+        if self.close_when_flushed and not self.total_outbufs_len:
+            self.close_when_flushed, self.will_close = False, True
+        if self.will_close and self.connected:
+            self.handle_close()
 
     def handle_close(self) -> None:
         """Close; after a refusal not while the client is still sending, or it may never read why (RFC 9112, 9.6)."""
@@ -343,13 +354,19 @@ class Channel(HTTPChannel):  # type: ignore[misc]
 
     # ---- called by the loop and by the threads
 
-    def watch(self) -> None:
-        """Wait for what there is to wait for now; for something to read only when nobody is reading."""
+    def watch(self, *, done: bool = False) -> None:
+        """Wait for what there is to wait for now. `done`: by the thread that has begun with it."""
         with self._watching:
+            self._taken = self._taken and not done
             if self._fileno is not None:
                 loop: Loop = self._map
-                self._awaited = not self._taken and self.readable()
-                loop.watch(self._fileno, reading=self._awaited, writing=self.writable())
+                self._awaited = 0 if self._taken else self._next()
+                loop.watch(self._fileno, self._awaited, sending=self.writable())
+
+    def _next(self) -> int:
+        if self.requests:
+            return select.EPOLLOUT  # by which it goes to the end of the kernel's queue
+        return select.EPOLLIN if self.readable() else 0
 
     def refuse_key(self) -> bool:
         """A wrong key was given: whether the answer has to wait, in the loop."""
@@ -364,7 +381,13 @@ class Channel(HTTPChannel):  # type: ignore[misc]
     def _flush_some(self, do_close: bool = True) -> bool:
         # By the loop too: an event may be of a connection that had this one's number before.
         with self.outbuf_lock:
-            return not self._waiting and bool(super()._flush_some(do_close))
+            return self.connected and not self._waiting and bool(super()._flush_some(do_close))
+
+    def send_continue(self) -> None:
+        """Tell the client to send the body."""
+        if not self.total_outbufs_len:
+            self._begin_output(clock.monotonic())
+        super().send_continue()
 
     def send(self, data: bytes, do_close: bool = True) -> int:
         """Send a part of an answer; how much of it went."""
@@ -398,6 +421,12 @@ class Channel(HTTPChannel):  # type: ignore[misc]
         self._sent = 0
 
 
+def _has_come(sock: socket.socket, events: int) -> bool:
+    poll = select.poll()
+    poll.register(sock, events)
+    return bool(poll.poll(0))
+
+
 def _peer(sock: socket.socket, addr: Any) -> Peer:
     if sock.family != socket.AF_UNIX:
         return Peer(tcp=True, uid=None, address=addr[0])
@@ -412,7 +441,8 @@ class _Accepting:
     # Of all listening sockets together
     tries: Tries
     waiting: Waiting
-    _accepts = True
+    servers: Sequence[_Accepting]
+    accepts = True
 
     def handle_accept(self) -> None:
         """Take what is waiting, up to the limit of connections."""
@@ -425,14 +455,19 @@ class _Accepting:
     def heed_limit(self) -> None:
         """Accept, or at the limit of connections let those that come wait with the kernel."""
         # Again, should a connection have ended just before: who ended it has not seen that its place is waited for.
-        while self._fileno is not None and (accepts := self.readable()) != self._accepts:  # type: ignore[attr-defined]
-            self._accepts = accepts
+        while self._fileno is not None and (accepts := self.readable()) != self.accepts:  # type: ignore[attr-defined]
+            self.accepts = accepts
             self._map.watch_always(self._fileno, reading=accepts)
 
     def heed_place(self) -> None:
         """A connection has ended: let the loop know if it waits for that."""
-        if not self._accepts:
+        if not all(server.accepts for server in self.servers):
             self.trigger.pull_trigger()  # type: ignore[attr-defined]  # waitress' own
+
+    def end(self) -> None:
+        """Accept no more. Not waitress' close(), which would close its trigger under the threads that still answer."""
+        wasyncore.dispatcher.close(self)
+        self.accepts = True  # nobody waits for a place any more
 
     def add_task(self, task: object) -> None:
         """Do nothing: the thread that has read a request answers it."""

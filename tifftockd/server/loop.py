@@ -43,11 +43,14 @@ class Loop(dict[int, Any]):
         self._own.forget(fd)
         self._arrivals.forget(fd)
 
-    def watch(self, fd: int, *, reading: bool, writing: bool) -> None:
-        """From any thread: wait once for the next event. Without one to wait for it stays as it is, off the lists."""
-        if reading:
-            self._arrivals.wait_for(fd, _READING | select.EPOLLONESHOT)
-        if writing:
+    def watch(self, fd: int, events: int, *, sending: bool) -> None:
+        """From any thread: wait once for these events, to answer, and for room to send the rest of an answer.
+
+        Without one to wait for it stays as it is, off the lists.
+        """
+        if events:
+            self._arrivals.wait_for(fd, events | select.EPOLLONESHOT)
+        if sending:
             self._own.wait_for(fd, select.EPOLLOUT | select.EPOLLONESHOT)
 
     def watch_always(self, fd: int, *, reading: bool) -> None:
@@ -74,12 +77,12 @@ class Loop(dict[int, Any]):
 
     def answer(self) -> bool:
         """Wait for a connection on which something has come, and have it answer; False: there is nothing more to do."""
-        ((fd, events),) = self._arrivals.epoll.poll(maxevents=1)
+        ((fd, _),) = self._arrivals.epoll.poll(maxevents=1)
         if fd == self._ended:
             return False
         one = self.get(fd)
         if one is not None:
-            one.arrived(events)
+            one.arrived()
         return True
 
     def end_answers(self) -> None:
