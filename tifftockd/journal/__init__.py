@@ -256,6 +256,7 @@ def _escape(mark: str) -> str:
     return mark if mark.isprintable() else mark.encode("unicode_escape").decode("ascii")
 
 
+@lru_cache  # as _name
 def _field_name(key: str) -> str:
     """Capital letters, digits and underscores, at most 64: what journald takes."""
     name = "".join(mark if mark.isascii() and mark.isalnum() else "_" for mark in key)
