@@ -160,19 +160,20 @@ class Daemon:
         return self._works(_PROBE) and self._store.fault is None and not clock.is_wrong(clock.now())
 
     def _works(self, patience: float) -> bool:
-        """Whether the scheduler's and the executor's threads turn and the API answers, all within so many seconds.
+        """Whether the threads of scheduler, executor and server turn and the API answers, all within so many seconds.
 
-        One after the other: the question to the API goes through the hands of both. Asked at once they would wake up
+        One after the other: the question to the API goes through the hands of all. Asked at once they would wake up
         for the interpreter's lock, sleep again until they have it, and wake the daemon up twice as often.
         """
-        assert self._server is not None
+        server = self._server
+        assert server is not None
         # This thread has been woken up on a CPU that is free; the one where the others are may not be.
         threads.gather()
-        probe = self._server.probe()
-        self._scheduler.probe(lambda: self._executor.probe(probe.ask))
+        probe = server.probe()
+        self._scheduler.probe(lambda: self._executor.probe(lambda: server.call(probe.ask)))
         answered = probe.answered(patience)
         threads.roam()
-        return answered and self._server.accepts(patience)
+        return answered
 
     def _status(self) -> str:
         """One line for people: `3 pending, next in 2h 14min (email), 1 failed`."""

@@ -584,15 +584,15 @@ def test_a_request_that_takes_long_is_not_the_clients_fault(impatient, path):
 @pytest.fixture
 def halt(monkeypatch):
     """Set, it has the server's thread do nothing for longer than a client may."""
-    wanted, real = threading.Event(), Loop.wait
+    wanted, real = threading.Event(), Loop.turn
 
-    def wait(self, patience):
+    def turn(self, patience):
         if wanted.is_set():
             wanted.clear()
             time.sleep(0.5)
-        return real(self, patience)
+        real(self, patience)
 
-    monkeypatch.setattr(Loop, "wait", wait)
+    monkeypatch.setattr(Loop, "turn", turn)
     return wanted
 
 
@@ -673,6 +673,38 @@ def test_nor_because_it_had_been_idle_before_it_was_told_to_send(impatient, monk
         assert b'"received": 1' in read_all(sock)
 
 
+def test_nor_when_the_answer_before_took_long(impatient, path):
+    def app(environ, start_response):
+        if environ["PATH_INFO"] == "/slow":
+            time.sleep(0.5)  # longer than a client may take
+        return echo(environ, start_response)
+
+    with serving(open_sockets([unix(path)]), app), connect(path) as sock:
+        slow = b"GET /slow HTTP/1.1\r\nHost: x\r\n\r\n"
+        sock.sendall(slow + b"POST / HTTP/1.0\r\nContent-Length: 1\r\n\r\n")
+        assert b"/slow" in sock.recv(65_536)
+        time.sleep(0.1)
+        sock.sendall(b"x")
+        assert b'"received": 1' in read_all(sock)
+
+
+def test_nor_when_it_is_asked_between_two_requests(monkeypatch, path):
+    class Slow(http_module.Channel):
+        def _next(self):
+            time.sleep(0.05)
+            return super()._next()
+
+    monkeypatch.setattr(http_module.UnixServer, "channel_class", Slow)
+    server = Server(echo, open_sockets([unix(path)]))
+    server.start()
+    with connect(path) as sock:
+        sock.sendall(b"GET /1 HTTP/1.1\r\nHost: x\r\n\r\n")
+        assert b"/1" in sock.recv(65_536)
+        sock.sendall(b"GET /2 HTTP/1.0\r\n\r\n")
+        assert server.stop(5)
+        assert b"/2" in read_all(sock)
+
+
 def test_nor_when_it_was_halted_as_it_accepted(impatient, monkeypatch, path):
     class Halting(http_module.UnixServer):
         def handle_accept(self):
@@ -705,6 +737,18 @@ def test_clients_that_do_not_read_their_answers_do_not_take_the_threads(impatien
             sock.sendall(b"GET /short HTTP/1.0\r\n\r\n")
             assert read_all(sock).endswith(b"\r\n\r\nx")
         assert calls == ["/long", "/long", "/short"]
+
+
+def test_nor_do_those_that_read_them_slowly(monkeypatch, path):
+    monkeypatch.setattr(server_module, "THREADS", 1)
+    calls = []
+    with serving(open_sockets([unix(path)]), long_or_short(calls)), connect(path) as slow:
+        slow.sendall(b"GET /long HTTP/1.1\r\nHost: x\r\n\r\n" * 4)
+        for _ in range(20):
+            assert slow.recv(400_000, socket.MSG_WAITALL)
+        with connect(path) as sock:
+            sock.sendall(b"GET /short HTTP/1.0\r\n\r\n")
+            assert read_all(sock).endswith(b"\r\n\r\nx")
 
 
 def test_a_client_that_asks_and_asks_and_does_not_read_is_closed(impatient, path):
@@ -742,6 +786,20 @@ def test_a_client_that_reads_its_answer_drop_by_drop_is_closed(impatient, monkey
             received += len(sock.recv(20_000))
             time.sleep(0.005)
         assert received + len(read_all(sock)) < 8 * 1024 * 1024
+
+
+def test_a_client_on_tcp_that_reads_at_a_fair_speed_is_not_closed(monkeypatch):
+    monkeypatch.setattr(http_module, "PATIENCE", 0.5)
+    monkeypatch.setattr(server_module, "SWEEP", 0.03)
+    sockets = open_sockets([ANYWHERE])
+    port = sockets[0].getsockname()[1]
+    with serving(sockets, long_or_short([])), connect(port) as sock:
+        sock.sendall(b"GET /long HTTP/1.0\r\n\r\n")
+        received = 0
+        for _ in range(40):
+            received += len(sock.recv(50_000, socket.MSG_WAITALL))
+            time.sleep(0.05)
+        assert received + len(read_all(sock)) > 8 * 1024 * 1024
 
 
 def test_the_time_to_read_an_answer_begins_with_the_answer(impatient, monkeypatch, path):
@@ -1029,23 +1087,25 @@ def test_a_probe_wakes_a_thread_that_answers_and_no_other(impatient, path):
         assert answered(server)
 
 
-def test_a_server_that_accepts_nothing_any_more_says_so(monkeypatch, path):
-    held = threading.Event()
+def test_a_server_that_accepts_nothing_any_more_calls_nobody(monkeypatch, path):
+    reached, held = [], threading.Event()
 
     class Held(http_module.UnixServer):
         def handle_accept(self):
+            reached.append(self)
             held.wait(30)
             super().handle_accept()
 
     monkeypatch.setattr(server_module, "UnixServer", Held)
     with serving(open_sockets([unix(path)]), healthy) as server:
-        assert server.accepts(0.1)
+        called = threading.Event()
         with connect(path):
-            until(lambda: not server.accepts(0.1))
-            assert server.accepts(30)
+            until(lambda: len(reached) == 1)
+            server.call(called.set)
             assert answered(server), "what it has does not wait for that"
+            assert not called.is_set()
             held.set()
-            until(lambda: server.accepts(0.1))
+            assert called.wait(10)
 
 
 def test_a_probe_is_answered_while_clients_take_every_place(monkeypatch, path):
@@ -1111,7 +1171,7 @@ def test_stop_lets_requests_be_answered_and_takes_no_more(path, caplog):
         assert read_all(busy).startswith(b"HTTP/1.1 200 ")
         stopping.join(10)
     assert stopped == [True]
-    assert not server.accepts(10)
+    assert not server._thread.is_alive()
     assert caplog.records == []
 
 

@@ -38,6 +38,9 @@ RESERVED = 100
 # Bytes of an answer that gather before they are sent: nearly always all of it, as each call of send(2) has the thread
 # wait for the interpreter's lock.
 SEND = 65_536
+# Bytes that the kernel buffers for a TCP client. By itself it takes megabytes, and no more until a third of them has
+# gone: longer than a slow client is waited for.
+BUFFER = 131_072
 # Seconds between two looks for clients that are too slow, while there are connections.
 SWEEP = 2.0
 
@@ -59,7 +62,6 @@ class Server:
         self._probes = Probes(self._connect)
         self._thread = make_thread("server", self._run)
         self._stop_by: float | None = None
-        self._awake_since: float | None = None
         self._next_sweep = 0.0
 
     def start(self) -> None:
@@ -70,10 +72,10 @@ class Server:
             server.accept_connections()
         self._thread.start()
 
-    def accepts(self, patience: float) -> bool:
-        """Whether the thread that accepts connections is there, and has not been at one thing for so many seconds."""
-        since = self._awake_since
-        return self._thread.is_alive() and (since is None or clock.monotonic() - since < patience)
+    def call(self, function: Callable[[], object]) -> None:
+        """From any thread: have the one that accepts connections call this; without effect when it is to end."""
+        if self._stop_by is None:
+            self._servers[0].trigger.pull_trigger(function)
 
     def probe(self) -> Probe:
         """A question to /health, to be asked when the caller likes."""
@@ -103,6 +105,8 @@ class Server:
         tcp = sock.family in (socket.AF_INET, socket.AF_INET6)
         if not tcp and sock.family != socket.AF_UNIX:
             raise ListenError(f"cannot listen on a socket of {sock.family!r}: it must be a Unix or a TCP socket")
+        if tcp:
+            sock.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, BUFFER)  # accepted ones inherit it
         adjustments = Adjustments(
             connection_limit=limit - RESERVED if tcp else limit,
             max_request_header_size=LARGEST_HEADER,
@@ -149,10 +153,8 @@ class Server:
                 for server in self._servers:
                     server.heed_limit()
                 patience = self._patience()
-                self._awake_since = None
-                happened = self._map.wait(patience)
-                now = self._awake_since = clock.monotonic()
-                self._map.deal_with(happened)
+                self._map.turn(patience)
+                now = clock.monotonic()
                 if patience is None or now - seen > patience + http.PATIENCE / 4:
                     # Nobody was there, or the process was halted: then what has come is not read yet, and the clients,
                     # which cannot be told from slow ones, have their time once more.

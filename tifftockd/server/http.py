@@ -233,7 +233,8 @@ class Channel(HTTPChannel):  # type: ignore[misc]
             return now - self._sent_at > PATIENCE
         if self._request_began is not None:
             received: int = self.request.body_bytes_received if self.request is not None else 0
-            return now - self._request_began > PATIENCE + received / SLOWEST
+            # What was sent since: the answer to a request before, or that the body may come.
+            return now - max(self._request_began, self._sent_at) > PATIENCE + received / SLOWEST
         return now - self._idle_since > self._patience
 
     def is_done(self, now: float) -> bool:
@@ -296,7 +297,9 @@ class Channel(HTTPChannel):  # type: ignore[misc]
         """Close it if `judge`, is_overdue or is_done, says so, and what it waits for has not come: then we are late."""
         if not judge(now):
             return
-        if self.total_outbufs_len or not (self._awaited or self._taken):
+        with self._watching:  # which who changes one into the other has
+            watched = self._awaited or self._taken
+        if self.total_outbufs_len or not watched:
             self.handle_close()
         elif awaited := self._take():
             # No thread can go on with it any more; one may just have done so.
@@ -321,10 +324,10 @@ class Channel(HTTPChannel):  # type: ignore[misc]
             self._flush_exception(self._flush_some)
             if self.total_outbufs_len < self.adj.outbuf_high_watermark:
                 self.outbuf_lock.notify()
-        if self.close_when_flushed and not self.total_outbufs_len:
-            self.close_when_flushed, self.will_close = False, True
-        if self.will_close and self.connected:
-            self.handle_close()
+            if self.close_when_flushed and not self.total_outbufs_len:
+                self.close_when_flushed, self.will_close = False, True
+            if self.will_close and self.connected:
+                self.handle_close()
 
     def handle_close(self) -> None:
         """Close; after a refusal not while the client is still sending, or it may never read why (RFC 9112, 9.6)."""
@@ -365,7 +368,8 @@ class Channel(HTTPChannel):  # type: ignore[misc]
 
     def _next(self) -> int:
         if self.requests:
-            return select.EPOLLOUT  # by which it goes to the end of the kernel's queue
+            # By which it goes to the end of the kernel's queue; but only once the answer before is sent.
+            return 0 if self.total_outbufs_len else select.EPOLLOUT
         return select.EPOLLIN if self.readable() else 0
 
     def refuse_key(self) -> bool:

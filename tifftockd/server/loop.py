@@ -59,14 +59,12 @@ class Loop(dict[int, Any]):
 
     # ---- the server's own thread
 
-    def wait(self, patience: float | None) -> list[tuple[int, Any, int]]:
-        """What has happened, after up to so many seconds, None: without an end."""
-        return [(fd, self.get(fd), events) for fd, events in self._own.epoll.poll(patience)]
-
-    def deal_with(self, happened: list[tuple[int, Any, int]]) -> None:
-        """Call those to whom it has happened."""
+    def turn(self, patience: float | None) -> None:
+        """Wait for up to so many seconds, None: without an end, and deal with what has happened."""
+        # What one event closes, the next may open under the same number.
+        happened: list[tuple[int, Any, int]]
+        happened = [(fd, self.get(fd), events) for fd, events in self._own.epoll.poll(patience)]
         for fd, one, events in happened:
-            # What one event closes, the next may open under the same number.
             still_there = one is not None and self.get(fd) is one
             if still_there:
                 wasyncore.readwrite(one, events)
