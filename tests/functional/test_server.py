@@ -21,7 +21,7 @@ from tifftockd import server as server_module
 from tifftockd.api.access import PEER
 from tifftockd.config import Address
 from tifftockd.errors import ListenError
-from tifftockd.server import Server, http as http_module, open_sockets
+from tifftockd.server import Server, connection as connection_module, listeners, open_sockets, parser as parser_module
 from tifftockd.server.loop import Loop
 from tifftockd.server.sockets import UnixListener
 
@@ -437,7 +437,7 @@ def test_a_request_that_is_no_http_gets_json(served, case):
 
 
 def test_empty_lines_between_chunks_do_not_go_on_for_ever(served, monkeypatch):
-    monkeypatch.setattr(http_module, "LARGEST_CHUNKED", 100_000)
+    monkeypatch.setattr(parser_module, "LARGEST_CHUNKED", 100_000)
     assert raw(served, CHUNKED + b"\r\n" * 100_000)[0] == 413
 
 
@@ -510,8 +510,8 @@ def test_an_answer_that_cannot_be_sent_becomes_a_500(path):
 
 @pytest.fixture
 def impatient(monkeypatch):
-    monkeypatch.setattr(http_module, "PATIENCE", 0.25)
-    monkeypatch.setattr(http_module, "KEEP_ALIVE", 0.8)
+    monkeypatch.setattr(connection_module, "PATIENCE", 0.25)
+    monkeypatch.setattr(connection_module, "KEEP_ALIVE", 0.8)
     monkeypatch.setattr(server_module, "SWEEP", 0.03)
 
 
@@ -549,7 +549,7 @@ def test_a_silent_client_is_closed(impatient, served):
 
 
 def test_a_body_that_comes_at_a_fair_speed_has_more_time(impatient, monkeypatch, served):
-    monkeypatch.setattr(http_module, "SLOWEST", 1000)
+    monkeypatch.setattr(connection_module, "SLOWEST", 1000)
     with connect(served) as sock:
         sock.sendall(b"POST / HTTP/1.1\r\nHost: x\r\nContent-Length: 1000\r\n\r\n")
         start = time.monotonic()
@@ -597,7 +597,7 @@ def halt(monkeypatch):
 
 
 def test_a_client_is_not_late_because_the_server_was_halted(impatient, halt, monkeypatch, served):
-    monkeypatch.setattr(http_module, "SLOWEST", 50_000_000)
+    monkeypatch.setattr(connection_module, "SLOWEST", 50_000_000)
     with connect(served) as sock:
         headers = b"Host: x\r\nConnection: close\r\nExpect: 100-continue\r\nContent-Length: 100000\r\n"
         sock.sendall(b"POST / HTTP/1.1\r\n" + headers + b"\r\n")
@@ -655,13 +655,13 @@ def test_nor_with_a_part_of_a_body(occupied, path):
 
 
 def test_nor_because_it_had_been_idle_before_it_was_told_to_send(impatient, monkeypatch, path):
-    class Slow(http_module.Channel):
+    class Slow(connection_module.Channel):
         def send(self, data, do_close=True):
             if b" 100 " in data:
                 time.sleep(0.1)  # more than one look for clients that are late
             return super().send(data, do_close)
 
-    monkeypatch.setattr(http_module.UnixServer, "channel_class", Slow)
+    monkeypatch.setattr(listeners.UnixServer, "channel_class", Slow)
     with serving(open_sockets([unix(path)])), contextlib.closing(Connection(path)) as connection:
         assert connection.get()[0] == 200
         time.sleep(0.4)  # longer than an answer may wait to be read
@@ -689,12 +689,12 @@ def test_nor_when_the_answer_before_took_long(impatient, path):
 
 
 def test_nor_when_it_is_asked_between_two_requests(monkeypatch, path):
-    class Slow(http_module.Channel):
+    class Slow(connection_module.Channel):
         def _next(self):
             time.sleep(0.05)
             return super()._next()
 
-    monkeypatch.setattr(http_module.UnixServer, "channel_class", Slow)
+    monkeypatch.setattr(listeners.UnixServer, "channel_class", Slow)
     server = Server(echo, open_sockets([unix(path)]))
     server.start()
     with connect(path) as sock:
@@ -706,7 +706,7 @@ def test_nor_when_it_is_asked_between_two_requests(monkeypatch, path):
 
 
 def test_nor_when_it_was_halted_as_it_accepted(impatient, monkeypatch, path):
-    class Halting(http_module.UnixServer):
+    class Halting(listeners.UnixServer):
         def handle_accept(self):
             super().handle_accept()
             time.sleep(0.4)
@@ -780,7 +780,7 @@ def test_what_is_left_of_an_answer_does_not_wait_for_the_next_request(path):
 
 
 def test_a_client_that_reads_its_answer_drop_by_drop_is_closed(impatient, monkeypatch, path):
-    monkeypatch.setattr(http_module, "SLOWEST", 50_000_000)
+    monkeypatch.setattr(connection_module, "SLOWEST", 50_000_000)
     with serving(open_sockets([unix(path)]), long_or_short([])), connect(path) as sock:
         sock.sendall(b"GET /long HTTP/1.0\r\n\r\n")
         received = 0
@@ -791,7 +791,7 @@ def test_a_client_that_reads_its_answer_drop_by_drop_is_closed(impatient, monkey
 
 
 def test_a_client_on_tcp_that_reads_at_a_fair_speed_is_not_closed(monkeypatch):
-    monkeypatch.setattr(http_module, "PATIENCE", 0.5)
+    monkeypatch.setattr(connection_module, "PATIENCE", 0.5)
     monkeypatch.setattr(server_module, "SWEEP", 0.03)
     sockets = open_sockets([ANYWHERE])
     port = sockets[0].getsockname()[1]
@@ -805,9 +805,9 @@ def test_a_client_on_tcp_that_reads_at_a_fair_speed_is_not_closed(monkeypatch):
 
 
 def test_the_time_to_read_an_answer_begins_with_the_answer(impatient, monkeypatch, path):
-    monkeypatch.setattr(http_module, "SLOWEST", 1_000_000_000)
-    monkeypatch.setattr(http_module, "PATIENCE", 3)  # for 8 MiB, also on a busy machine
-    monkeypatch.setattr(http_module, "KEEP_ALIVE", 30)
+    monkeypatch.setattr(connection_module, "SLOWEST", 1_000_000_000)
+    monkeypatch.setattr(connection_module, "PATIENCE", 3)  # for 8 MiB, also on a busy machine
+    monkeypatch.setattr(connection_module, "KEEP_ALIVE", 30)
     with serving(open_sockets([unix(path)]), long_or_short([])), connect(path) as sock:
         sock.sendall(b"GET /short HTTP/1.1\r\nHost: x\r\n\r\n")
         assert sock.recv(65_536)
@@ -999,12 +999,12 @@ def test_a_request_counts_whose_client_does_not_wait_for_the_answer(path):
 def test_urgent_data_is_no_event(monkeypatch, caplog):
     calls = []
 
-    class Counting(http_module.Channel):
+    class Counting(connection_module.Channel):
         def arrived(self):
             calls.append(self)
             super().arrived()
 
-    monkeypatch.setattr(http_module.TcpServer, "channel_class", Counting)
+    monkeypatch.setattr(listeners.TcpServer, "channel_class", Counting)
     sockets = open_sockets([ANYWHERE])
     port = sockets[0].getsockname()[1]
     with serving(sockets), connect(port) as sock:
@@ -1044,13 +1044,13 @@ def test_what_a_thread_stumbles_over_costs_neither_it_nor_the_others(monkeypatch
     monkeypatch.setattr(server_module, "THREADS", 1)
     stumbling = [SystemExit("no"), ValueError("no")]
 
-    class Stumbling(http_module.Channel):
+    class Stumbling(connection_module.Channel):
         def service(self):
             if stumbling:
                 raise stumbling.pop()
             super().service()
 
-    monkeypatch.setattr(http_module.UnixServer, "channel_class", Stumbling)
+    monkeypatch.setattr(listeners.UnixServer, "channel_class", Stumbling)
     with serving(open_sockets([unix(path)])) as server:
         with connect(path) as one, connect(path) as other:
             for client in (one, other):
@@ -1092,7 +1092,7 @@ def test_a_probe_wakes_a_thread_that_answers_and_no_other(impatient, path):
 def test_a_server_that_accepts_nothing_any_more_calls_nobody(monkeypatch, path):
     reached, held = [], threading.Event()
 
-    class Held(http_module.UnixServer):
+    class Held(listeners.UnixServer):
         def handle_accept(self):
             reached.append(self)
             held.wait(30)

@@ -16,9 +16,11 @@ from waitress.adjustments import Adjustments
 from tifftockd import clock, journal
 from tifftockd.api.errors import error_body
 from tifftockd.errors import ListenError
-from tifftockd.server import http
-from tifftockd.server.http import LARGEST_BODY, LARGEST_HEADER, Channel, TcpServer, UnixServer
+from tifftockd.server import connection
+from tifftockd.server.connection import Channel
+from tifftockd.server.listeners import TcpServer, UnixServer
 from tifftockd.server.loop import Loop
+from tifftockd.server.parser import LARGEST_BODY, LARGEST_HEADER
 from tifftockd.server.probe import OwnChannel, Probe, Probes
 from tifftockd.server.sockets import open_sockets
 from tifftockd.server.tries import Tries, Waiting
@@ -155,10 +157,10 @@ class Server:
                 patience = self._patience()
                 self._map.turn(patience)
                 now = clock.monotonic()
-                if patience is None or now - seen > patience + http.PATIENCE / 4:
+                if patience is None or now - seen > patience + connection.PATIENCE / 4:
                     # Nobody was there, or the process was halted: then what has come is not read yet, and the clients,
                     # which cannot be told from slow ones, have their time once more.
-                    self._next_sweep = now + http.PATIENCE
+                    self._next_sweep = now + connection.PATIENCE
                 seen = now
                 self._waiting.release(now if self._stop_by is None else float("inf"))
                 self._sweep(now)

@@ -10,7 +10,7 @@ from typing import Any
 
 from waitress import wasyncore
 
-from tifftockd.server.http import Channel
+from tifftockd.server.connection import Channel
 
 # HEAD, as its answer ends where its header does.
 _QUESTION = b"HEAD /health HTTP/1.1\r\nHost: localhost\r\n\r\n"

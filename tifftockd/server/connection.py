@@ -1,40 +1,22 @@
-"""What waitress leaves open: who calls, errors in JSON, clients that are slow on purpose, what is no HTTP.
-
-Works with waitress 2.1.2 to 3.0.2. Classes are derived, never patched; what is relied on is covered by tests.
-"""
+"""A connection: who calls, what it waits for, and clients that are slow on purpose."""
 
 from __future__ import annotations
 
-import re
 import select
 import socket
 import threading
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from typing import Any
 
 from waitress import wasyncore
 from waitress.channel import HTTPChannel
-from waitress.parser import HTTPRequestParser, ParsingError
-from waitress.server import TcpWSGIServer, UnixWSGIServer
-from waitress.task import ErrorTask, WSGITask
-from waitress.utilities import BadRequest, Error, RequestEntityTooLarge
 
 from tifftockd import clock
-from tifftockd.api.access import PEER, Peer
-from tifftockd.api.errors import error_body
+from tifftockd.api.access import Peer
 from tifftockd.server.loop import Loop
+from tifftockd.server.parser import Parser
 from tifftockd.server.sockets import peer_of
-from tifftockd.server.tries import Tries, Waiting
-
-# waitress ships no types, so each class derived from one of its own is derived from Any.
-
-LARGEST_HEADER = 16_384
-# An array of reminders; one reminder's limit is its route's.
-LARGEST_BODY = 8 * 1024 * 1024
-# Of a chunk's size with its extensions, which waitress gathers without an end.
-LONGEST_CHUNK_LINE = 1024
-# Of a body with all that is around its chunks: one may be of a byte, and waitress lets empty lines stand between them.
-LARGEST_CHUNKED = 8 * LARGEST_BODY
+from tifftockd.server.tasks import ApplicationTask, Refusal
 
 # Seconds that a client has for a request, or for reading an answer, and one more for each SLOWEST bytes of it.
 PATIENCE = 10.0
@@ -43,150 +25,6 @@ SLOWEST = 16_384
 _MOMENT = 0.5
 # Seconds that a connection may be idle after an answer.
 KEEP_ALIVE = 60.0
-
-# Connections to take at a time, before those that are there have their turn.
-_ACCEPTED = 64
-
-_KINDS = {400: "malformed", 413: "too_large", 431: "too_large", 501: "not_implemented", 505: "http_version"}
-# RFC 9110, 2.5: a higher minor version is treated as the highest that is known.
-_LATER_MINOR = re.compile(rb"\A([^\r\n]* HTTP/1\.)[2-9](?=\r\n)")
-# RFC 9112, 5.2 and 6.1: may be refused, and others read these in other ways.
-_FOLDED = re.compile(rb"\r\n[ \t]")
-_ENCODING = re.compile(rb"\r\ntransfer-encoding:([^\r\n]*)", re.IGNORECASE)
-
-
-class VersionNotSupported(Error):  # type: ignore[misc]
-    """A request line of another major version: RFC 9110, 15.6.6."""
-
-    code = 505
-    reason = "HTTP Version Not Supported"
-
-
-class Parser(HTTPRequestParser):  # type: ignore[misc]
-    """Refuses what waitress lets pass or stumbles over."""
-
-    body_rcv: Any
-    body_bytes_received: int
-    completed: bool
-
-    def received(self, data: bytes) -> int:
-        """Take in what has arrived; how much of it was this request's."""
-        try:
-            consumed: int = super().received(data)
-        except ValueError:
-            # An URL with half of an IPv6 address, a Content-Length that int() refuses
-            self._fail(BadRequest("a number or the URL in it cannot be read"))
-            return len(data)
-        self._refuse_excess()
-        if self.error is not None or self.completed:
-            # Else waitress would ask for the body of a request that it has refused, or that has none.
-            self.expect_continue = False
-        return consumed
-
-    def parse_header(self, header_plus: bytes) -> None:
-        """Take in the request line and the headers. ParsingError."""
-        if _FOLDED.search(header_plus):
-            raise ParsingError("a header goes on in the next line")
-        if b",".join(_ENCODING.findall(header_plus)).lower().count(b"chunked") > 1:
-            raise ParsingError("chunked may be said once")
-        super().parse_header(_LATER_MINOR.sub(rb"\g<1>1", header_plus))
-        headers: dict[str, str] = self.headers
-        if not re.fullmatch(r"[0-9]\.[0-9]", self.version):
-            raise ParsingError("the request line must end in HTTP/1.1")
-        if not self.version.startswith("1."):
-            self._fail(VersionNotSupported(f"HTTP/{self.version} is not spoken here: use HTTP/1.1"))
-            return
-        # RFC 9112, 9.6: it may stand among others, where waitress does not look for it.
-        if "close" in re.split(r"[ \t,]+", headers.get("CONNECTION", "").lower()):
-            headers["CONNECTION"], self.connection_close = "close", True
-        # RFC 9112, 3.2
-        if self.version == "1.1" and ("HOST" not in headers or "," in headers["HOST"]):
-            raise ParsingError("HTTP/1.1 needs one Host header")
-        # RFC 9112, 6.1: two lengths that may contradict each other hide a second request in the first.
-        if self.chunked and "CONTENT_LENGTH" in headers:
-            raise ParsingError("Transfer-Encoding and Content-Length exclude each other")
-        if self.version == "1.0" and "TRANSFER_ENCODING" in headers:
-            raise ParsingError("HTTP/1.0 has no Transfer-Encoding")
-
-    def _refuse_excess(self) -> None:
-        """What waitress gathers without an end, and a chunk that announces too much."""
-        receiver = self.body_rcv
-        if len(getattr(receiver, "control_line", b"")) > LONGEST_CHUNK_LINE:
-            self._fail(BadRequest("a chunk's size line is too long"))
-        elif len(getattr(receiver, "trailer", b"")) > LARGEST_HEADER:
-            self._fail(BadRequest("what follows the last chunk is too long"))
-        elif getattr(receiver, "chunk_remainder", 0) > LARGEST_BODY or self.body_bytes_received > LARGEST_CHUNKED:
-            self._fail(RequestEntityTooLarge("too large"))
-
-    def _fail(self, error: Error) -> None:
-        self.error = error
-        self.completed = True
-        self.expect_continue = False
-        self.body_rcv = None
-        self.content_length = 0
-
-
-class _Task:
-    channel: Channel
-
-    def finish(self) -> None:
-        """Send what has gathered: the header and the body as one."""
-        super().finish()  # type: ignore[misc]  # waitress' own
-        self.channel.flush()
-
-
-class Refusal(_Task, ErrorTask):  # type: ignore[misc]
-    """Answers what never reaches the application, in the JSON of all errors."""
-
-    def execute(self) -> None:
-        """Write the answer, after which the connection ends."""
-        error = self.request.error
-        body = error_body(_message(error), _KINDS.get(error.code, "internal"))
-        self.status = f"{error.code} {error.reason}"
-        self.content_length = len(body)
-        self.response_headers.append(("Content-Type", "application/json"))
-        # By hand, as waitress 2.1.2 has no set_close_on_finish
-        self.response_headers.append(("Connection", "close"))
-        self.close_on_finish = True
-        self.channel.refused = True
-        self.write(body)
-
-
-def _message(error: Any) -> str:
-    if error.code == 413:
-        return f"the body is larger than {LARGEST_BODY} bytes: send less at once"
-    if error.code == 431:
-        return f"the request line and headers are larger than {LARGEST_HEADER} bytes"
-    if error.code == 400:
-        return f"the request is not valid HTTP: {error.body[:200]}"
-    if error.code >= 500 and error.code not in _KINDS:
-        return "something went wrong in the daemon; its log says what"
-    return str(error.body)
-
-
-class ApplicationTask(_Task, WSGITask):  # type: ignore[misc]
-    """Tells the application who is calling."""
-
-    def execute(self) -> None:
-        """Call the application, and send what it answers."""
-        super().execute()
-        if self.request.command == "HEAD" and not self.wrote_header:
-            # waitress 2.1.2 misses the body that Content-Length speaks of, and would close without a word.
-            self.close_on_finish = False
-
-    def build_response_header(self) -> bytes:
-        """What precedes the body; an answer to a wrong key may have to wait, and is then its connection's last."""
-        if self.status.startswith("401 ") and self.channel.refuse_key():
-            # As if its client had asked for that
-            self.request.headers["CONNECTION"] = "close"
-        header: bytes = super().build_response_header()
-        return header
-
-    def get_environment(self) -> dict[str, Any]:
-        """The WSGI environment."""
-        environ: dict[str, Any] = super().get_environment()
-        environ[PEER] = self.channel.peer
-        return environ
 
 
 class Channel(HTTPChannel):  # type: ignore[misc]
@@ -436,56 +274,3 @@ def _peer(sock: socket.socket, addr: Any) -> Peer:
         return Peer(tcp=True, uid=None, address=addr[0])
     credentials = peer_of(sock)
     return Peer(tcp=False, uid=credentials[1] if credentials else None, address="unix")
-
-
-class _Accepting:
-    channel_class = Channel
-    _map: Loop
-    _fileno: int | None  # None: closed
-    # Of all listening sockets together
-    tries: Tries
-    waiting: Waiting
-    servers: Sequence[_Accepting]
-    accepts = True
-
-    def handle_accept(self) -> None:
-        """Take what is waiting, up to the limit of connections."""
-        for _ in range(_ACCEPTED):
-            before = len(self._map)
-            super().handle_accept()  # type: ignore[misc]  # waitress' own
-            if len(self._map) == before or not self.readable():  # type: ignore[attr-defined]
-                return
-
-    def heed_limit(self) -> None:
-        """Accept, or at the limit of connections let those that come wait with the kernel."""
-        # Again, should a connection have ended just before: who ended it has not seen that its place is waited for.
-        while self._fileno is not None and (accepts := self.readable()) != self.accepts:  # type: ignore[attr-defined]
-            self.accepts = accepts
-            self._map.watch_always(self._fileno, reading=accepts)
-
-    def heed_place(self) -> None:
-        """A connection has ended: let the loop know if it waits for that."""
-        if not all(server.accepts for server in self.servers):
-            self.trigger.pull_trigger()  # type: ignore[attr-defined]  # waitress' own
-
-    def end(self) -> None:
-        """Accept no more. Not waitress' close(), which would close its trigger under the threads that still answer."""
-        wasyncore.dispatcher.close(self)
-        self.accepts = True  # nobody waits for a place any more
-
-    def add_task(self, task: object) -> None:
-        """Do nothing: the thread that has read a request answers it."""
-
-    def pull_trigger(self) -> None:
-        """Do nothing: a connection says by itself what it waits for, and need not wake the loop for that."""
-
-    def maintenance(self, now: float) -> None:
-        """Leave it to Channel.is_overdue: this one goes by the wall clock."""
-
-
-class TcpServer(_Accepting, TcpWSGIServer):  # type: ignore[misc]
-    """A listening TCP socket."""
-
-
-class UnixServer(_Accepting, UnixWSGIServer):  # type: ignore[misc]
-    """A listening Unix socket."""

@@ -1,0 +1,98 @@
+"""What is read of a request: waitress' parser, and what it lets pass or stumbles over.
+
+This and the other classes here that are derived from waitress' own work with 2.1.2 to 3.0.2. They are derived, never
+patched; what is relied on is covered by tests. waitress ships no types, so that for mypy each is derived from Any.
+"""
+
+from __future__ import annotations
+
+import re
+from typing import Any
+
+from waitress.parser import HTTPRequestParser, ParsingError
+from waitress.utilities import BadRequest, Error, RequestEntityTooLarge
+
+LARGEST_HEADER = 16_384
+# An array of reminders; one reminder's limit is its route's.
+LARGEST_BODY = 8 * 1024 * 1024
+# Of a chunk's size with its extensions, which waitress gathers without an end.
+LONGEST_CHUNK_LINE = 1024
+# Of a body with all that is around its chunks: one may be of a byte, and waitress lets empty lines stand between them.
+LARGEST_CHUNKED = 8 * LARGEST_BODY
+
+# RFC 9110, 2.5: a higher minor version is treated as the highest that is known.
+_LATER_MINOR = re.compile(rb"\A([^\r\n]* HTTP/1\.)[2-9](?=\r\n)")
+# RFC 9112, 5.2 and 6.1: may be refused, and others read these in other ways.
+_FOLDED = re.compile(rb"\r\n[ \t]")
+_ENCODING = re.compile(rb"\r\ntransfer-encoding:([^\r\n]*)", re.IGNORECASE)
+
+
+class VersionNotSupported(Error):  # type: ignore[misc]
+    """A request line of another major version: RFC 9110, 15.6.6."""
+
+    code = 505
+    reason = "HTTP Version Not Supported"
+
+
+class Parser(HTTPRequestParser):  # type: ignore[misc]
+    """Refuses what waitress lets pass or stumbles over."""
+
+    body_rcv: Any
+    body_bytes_received: int
+    completed: bool
+
+    def received(self, data: bytes) -> int:
+        """Take in what has arrived; how much of it was this request's."""
+        try:
+            consumed: int = super().received(data)
+        except ValueError:
+            # An URL with half of an IPv6 address, a Content-Length that int() refuses
+            self._fail(BadRequest("a number or the URL in it cannot be read"))
+            return len(data)
+        self._refuse_excess()
+        if self.error is not None or self.completed:
+            # Else waitress would ask for the body of a request that it has refused, or that has none.
+            self.expect_continue = False
+        return consumed
+
+    def parse_header(self, header_plus: bytes) -> None:
+        """Take in the request line and the headers. ParsingError."""
+        if _FOLDED.search(header_plus):
+            raise ParsingError("a header goes on in the next line")
+        if b",".join(_ENCODING.findall(header_plus)).lower().count(b"chunked") > 1:
+            raise ParsingError("chunked may be said once")
+        super().parse_header(_LATER_MINOR.sub(rb"\g<1>1", header_plus))
+        headers: dict[str, str] = self.headers
+        if not re.fullmatch(r"[0-9]\.[0-9]", self.version):
+            raise ParsingError("the request line must end in HTTP/1.1")
+        if not self.version.startswith("1."):
+            self._fail(VersionNotSupported(f"HTTP/{self.version} is not spoken here: use HTTP/1.1"))
+            return
+        # RFC 9112, 9.6: it may stand among others, where waitress does not look for it.
+        if "close" in re.split(r"[ \t,]+", headers.get("CONNECTION", "").lower()):
+            headers["CONNECTION"], self.connection_close = "close", True
+        # RFC 9112, 3.2
+        if self.version == "1.1" and ("HOST" not in headers or "," in headers["HOST"]):
+            raise ParsingError("HTTP/1.1 needs one Host header")
+        # RFC 9112, 6.1: two lengths that may contradict each other hide a second request in the first.
+        if self.chunked and "CONTENT_LENGTH" in headers:
+            raise ParsingError("Transfer-Encoding and Content-Length exclude each other")
+        if self.version == "1.0" and "TRANSFER_ENCODING" in headers:
+            raise ParsingError("HTTP/1.0 has no Transfer-Encoding")
+
+    def _refuse_excess(self) -> None:
+        """What waitress gathers without an end, and a chunk that announces too much."""
+        receiver = self.body_rcv
+        if len(getattr(receiver, "control_line", b"")) > LONGEST_CHUNK_LINE:
+            self._fail(BadRequest("a chunk's size line is too long"))
+        elif len(getattr(receiver, "trailer", b"")) > LARGEST_HEADER:
+            self._fail(BadRequest("what follows the last chunk is too long"))
+        elif getattr(receiver, "chunk_remainder", 0) > LARGEST_BODY or self.body_bytes_received > LARGEST_CHUNKED:
+            self._fail(RequestEntityTooLarge("too large"))
+
+    def _fail(self, error: Error) -> None:
+        self.error = error
+        self.completed = True
+        self.expect_continue = False
+        self.body_rcv = None
+        self.content_length = 0
