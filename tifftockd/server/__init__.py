@@ -37,9 +37,6 @@ FILES = 4_096
 # Of them, kept for the Unix sockets: to open a TCP connection takes no key, and such a crowd must not lock the
 # machine's own users out.
 RESERVED = 100
-# Bytes of an answer that gather before they are sent: nearly always all of it, as each call of send(2) has the thread
-# wait for the interpreter's lock.
-SEND = 65_536
 # Bytes that the kernel buffers for a TCP client. By itself it takes megabytes, and no more until a third of them has
 # gone: longer than a slow client is waited for.
 BUFFER = 131_072
@@ -117,8 +114,6 @@ class Server:
             clear_untrusted_proxy_headers=True,  # 2.1.2 would let a client write its own X-Forwarded-For
             log_socket_errors=False,  # clients come and go
         )
-        # Not among the arguments, where waitress warns that it will go: without it the header is sent alone.
-        adjustments.send_bytes = SEND
         kind = TcpServer if tcp else UnixServer
         server = kind(
             app,

@@ -7,6 +7,7 @@ patched; what is relied on is covered by tests. waitress ships no types, so that
 from __future__ import annotations
 
 import re
+from io import BytesIO
 from typing import Any
 
 from waitress.parser import HTTPRequestParser, ParsingError
@@ -21,7 +22,7 @@ LONGEST_CHUNK_LINE = 1024
 LARGEST_CHUNKED = 8 * LARGEST_BODY
 
 # RFC 9110, 2.5: a higher minor version is treated as the highest that is known.
-_LATER_MINOR = re.compile(rb"\A([^\r\n]* HTTP/1\.)[2-9](?=\r\n)")
+_LATER_MINOR = re.compile(rb"([^\r\n]* HTTP/1\.)[2-9](?=\r\n)")
 # RFC 9112, 5.2 and 6.1: may be refused, and others read these in other ways.
 _FOLDED = re.compile(rb"\r\n[ \t]")
 _ENCODING = re.compile(rb"\r\ntransfer-encoding:([^\r\n]*)", re.IGNORECASE)
@@ -55,13 +56,19 @@ class Parser(HTTPRequestParser):  # type: ignore[misc]
             self.expect_continue = False
         return consumed
 
+    def get_body_stream(self) -> BytesIO:
+        """The body, for the application: as it is, where waitress would make a file of it first."""
+        return BytesIO(b"" if self.body_rcv is None else self.body_rcv.getbuf().get())
+
     def parse_header(self, header_plus: bytes) -> None:
         """Take in the request line and the headers. ParsingError."""
         if _FOLDED.search(header_plus):
             raise ParsingError("a header goes on in the next line")
         if b",".join(_ENCODING.findall(header_plus)).lower().count(b"chunked") > 1:
             raise ParsingError("chunked may be said once")
-        super().parse_header(_LATER_MINOR.sub(rb"\g<1>1", header_plus))
+        if later := _LATER_MINOR.match(header_plus):
+            header_plus = later[1] + b"1" + header_plus[later.end() :]
+        super().parse_header(header_plus)
         headers: dict[str, str] = self.headers
         if not re.fullmatch(r"[0-9]\.[0-9]", self.version):
             raise ParsingError("the request line must end in HTTP/1.1")
