@@ -151,7 +151,7 @@ class Store:
             tx.on_commit(lambda: stored(made))
             return made
 
-        return self._writer.run(create)
+        return self._writer.run(create, single=once is None)
 
     def refuse_repeat(self, once: Once) -> None:
         """Raise Replayed if it was answered before, KeyReused if something else was."""

@@ -10,9 +10,11 @@ from sqlalchemy.sql.expression import TextClause
 from tifftockd.reminder import State
 from tifftockd.store import rows
 
+# OR FAIL, or SQLite would keep copies of the pages, to take this one statement back: when it fails, so does all of its
+# transaction.
 INSERT = text(
-    "INSERT INTO reminder (due, written, fire_at, message, method, recipient, options, tz, max_late, retries, state,"
-    " key, owner, created, latest, repeat, until, count, catch_up, overlap, snoozed_from)"
+    "INSERT OR FAIL INTO reminder (due, written, fire_at, message, method, recipient, options, tz, max_late, retries,"
+    " state, key, owner, created, latest, repeat, until, count, catch_up, overlap, snoozed_from)"
     " VALUES (:due, :written, :due, :message, :method, :recipient, :options, :tz, :max_late, :retries, 'pending',"
     " :key, :owner, :created, :latest, :repeat, :until, :count, :catch_up, :overlap, :snoozed_from)"
 )

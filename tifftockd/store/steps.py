@@ -57,8 +57,7 @@ def _new_key() -> str:
 def insert(tx: Transaction, draft: Draft, owner: int | None, now: Micros) -> Reminder:
     """A new row."""
     values = arm(draft)
-    id_ = tx.execute(sql.INSERT, values | {"owner": owner, "created": now}).lastrowid
-    assert id_ is not None
+    id_ = tx.insert(sql.INSERT, values | {"owner": owner, "created": now})
     return _new(id_, draft, values["key"], owner, now)
 
 

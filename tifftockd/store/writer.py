@@ -1,7 +1,8 @@
 """The one thread that owns the connection: requests queue for it and share a commit.
 
-Each request runs in a SAVEPOINT of its own, so that one that fails harms none beside it. Every answer leaves after
-the commit, reads included: nobody sees what a power cut could still take back. There is no waiting for company: a
+Each request runs in a SAVEPOINT of its own, so that one that fails harms none beside it; but for those that write by
+one statement, as SQLite copies each page that is changed after a SAVEPOINT: 11 us of a create's 18. Every answer leaves
+after the commit, reads included: nobody sees what a power cut could still take back. There is no waiting for company: a
 batch is what has gathered while the last one was being synced.
 """
 
@@ -58,6 +59,11 @@ class Transaction:
     def execute(self, sql: TextClause, parameters: dict[str, Any] | None = None) -> sqlite3.Cursor:
         """One statement. What it gives is to be read before the next one."""
         return self._cursor.execute(_compiled(sql, self._dialect), parameters or {})
+
+    def insert(self, sql: TextClause, row: dict[str, Any]) -> int:
+        """An INSERT of one row; its id."""
+        statement, values = _of_rows(_compiled(sql, self._dialect), 1)
+        return cast("int", self._cursor.execute(statement, values(row)).lastrowid)
 
     def execute_each(self, sql: TextClause, parameters: list[dict[str, Any]]) -> None:
         """One statement once for each of these."""
@@ -120,12 +126,13 @@ def _of_rows(sql: str, count: int) -> tuple[str, Callable[[dict[str, Any]], tupl
 class _Request(Generic[T]):
     """Two bare locks: 16 threads that waited for Futures took a tenth more time, all told."""
 
-    __slots__ = ("_answered", "_taken", "error", "queued", "result", "transaction", "work", "writes")
+    __slots__ = ("_answered", "_taken", "error", "queued", "result", "single", "transaction", "work", "writes")
 
-    def __init__(self, work: Callable[[Transaction], T], writes: bool) -> None:
+    def __init__(self, work: Callable[[Transaction], T], writes: bool, single: bool = False) -> None:
         self.queued = clock.monotonic()
         self.work = work
         self.writes = writes
+        self.single = single
         self.transaction: Transaction | None = None
         self.result: T | None = None
         self.error: TifftockError | None = None
@@ -188,14 +195,17 @@ class Writer:
         self._thread.start()
         opened.result()
 
-    def run(self, work: Callable[[Transaction], T], *, writes: bool = True, first: bool = False) -> T:
+    def run(
+        self, work: Callable[[Transaction], T], *, writes: bool = True, first: bool = False, single: bool = False
+    ) -> T:
         """Do `work` in a transaction and return what it returned, once that is committed.
 
+        `single`: it writes by one statement, after which nothing of its own goes wrong, and so needs no SAVEPOINT.
         `first`: ahead of what is queued, and waited for without a bound, as what it decided must be known.
         StoreUnavailable when the disk refuses or, for the others, does not answer in 30 s: then it may still be done.
         Overloaded, for what writes, when what is queued has been waiting for a second: nothing is done.
         """
-        request = _Request(work, writes)
+        request = _Request(work, writes, single)
         with self._lock:
             if self._closing:
                 raise StoreUnavailable("the daemon is stopping")
@@ -255,6 +265,7 @@ class Writer:
             self._dispose()
             opened.set_exception(error)
             return
+        self._dialect = self._connection().dialect
         opened.set_result(None)
         while self._await():
             self._busy = True
@@ -313,27 +324,26 @@ class Writer:
             request.answer()
 
     def _serve(self, request: _Request[Any], cursor: sqlite3.Cursor) -> None:
-        """Run one request in its SAVEPOINT. What the request itself got wrong is its own; the rest ends the batch."""
-        request.transaction = Transaction(cursor, self._connection().dialect)
+        """Run one request, in its SAVEPOINT. What it got wrong by itself is its own; the rest ends the batch."""
+        request.transaction = Transaction(cursor, self._dialect)
         request.error = None
-        if not request.writes:
-            try:
-                request.result = request.work(request.transaction)
-            except sqlite3.Error:
-                raise
-            except Exception as error:
-                request.error = _own(error)
-            return
-        cursor.execute("SAVEPOINT request")
+        apart = request.writes and not request.single
+        changes = _changes(cursor)
+        if apart:
+            cursor.execute("SAVEPOINT request")
         try:
             request.result = request.work(request.transaction)
         except sqlite3.Error:
             raise
         except Exception as error:
-            cursor.execute("ROLLBACK TO request")
-            request.transaction.undone()
+            if apart:
+                cursor.execute("ROLLBACK TO request")
+                request.transaction.undone()
+            elif _changes(cursor) > changes:
+                raise  # it cannot be taken back alone
             request.error = _own(error)
-        cursor.execute("RELEASE request")
+        if apart:
+            cursor.execute("RELEASE request")
 
     def _failed(self, served: list[_Request[Any]], error: Exception) -> None:
         """The batch is lost: tell its writers, answer its readers from a transaction of their own."""

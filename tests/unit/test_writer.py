@@ -1,0 +1,83 @@
+"""What shares a commit, and what one that fails takes along."""
+
+from concurrent.futures import ThreadPoolExecutor
+
+import pytest
+from sqlalchemy import text
+
+from tests.daemon import wait_until
+from tifftockd.errors import NotFound, StoreUnavailable
+from tifftockd.store.writer import Writer
+
+INSERT = text("INSERT OR FAIL INTO t (x, y) VALUES (:x, :y)")
+MANY = 5
+
+
+@pytest.fixture
+def writer(tmp_path):
+    writer = Writer(f"sqlite:///{tmp_path}/t.db", lambda _: None)
+    writer.start(lambda cursor: cursor.execute("CREATE TABLE t (x INTEGER, y INTEGER)"))
+    yield writer
+    writer.close()
+
+
+def together(writer, works, **how):
+    """What became of each of these that share a batch: what it gave, or its error."""
+
+    def attempt(work):
+        try:
+            return writer.run(work, **how)
+        except Exception as error:
+            return error
+
+    with ThreadPoolExecutor(len(works) + 1) as pool:
+        gathered = pool.submit(writer.run, lambda _: wait_until(lambda: writer.waiting == len(works), "the others"))
+        wait_until(lambda: not writer.idle and not writer.waiting, "the first")
+        found = [pool.submit(attempt, work) for work in works]
+        gathered.result()
+        return [one.result() for one in found]
+
+
+def put(x):
+    def work(tx):
+        tx.insert(INSERT, {"x": x, "y": x})
+        return x
+
+    return work
+
+
+def stored(writer):
+    return [row[0] for row in writer.run(lambda tx: tx.execute(text("SELECT x FROM t ORDER BY x")).fetchall())]
+
+
+@pytest.mark.parametrize("single", [True, False])
+def test_one_that_is_refused_before_it_writes_harms_none_beside_it(writer, single):
+    def refused(_):
+        raise NotFound("there is none")
+
+    *well, error = together(writer, [*map(put, range(MANY)), refused], single=single)
+    assert well == stored(writer) == list(range(MANY))
+    assert isinstance(error, NotFound)
+    assert writer.commits == 1
+
+
+@pytest.mark.parametrize(("single", "left"), [(True, []), (False, list(range(MANY)))])
+def test_what_fails_after_it_has_written_leaves_nothing_behind(writer, single, left):
+    def failing(tx):
+        put(99)(tx)
+        raise KeyError("x")
+
+    *others, error = together(writer, [*map(put, range(MANY)), failing], single=single)
+    assert isinstance(error, StoreUnavailable)
+    # Without a SAVEPOINT all go, and all are told.
+    assert stored(writer) == left == [one for one in others if not isinstance(one, StoreUnavailable)]
+    assert writer.run(put(7), single=single) == 7
+    assert writer.fault is None
+    assert stored(writer) == sorted([*left, 7])
+
+
+def test_a_statement_that_fails_on_its_way_leaves_nothing_behind(writer):
+    writer.run(lambda tx: tx.execute(text("CREATE UNIQUE INDEX once ON t (x)")))
+    halfway = text("INSERT OR FAIL INTO t (x) VALUES (1), (1)")
+    assert isinstance(together(writer, [lambda tx: tx.execute(halfway)], single=True)[0], StoreUnavailable)
+    assert stored(writer) == []
