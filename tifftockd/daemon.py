@@ -78,6 +78,7 @@ class Daemon:
         """Open the store and the sockets, then watch; READY when overdue work has been looked at and all answers."""
         # Only this user reads the database; the sockets' mode is set apart.
         os.umask(0o077)
+        threads.share_memory()
         threads.gather()
         self._store.open(lambda: self._notifier.extend(_MIGRATION))
         try:

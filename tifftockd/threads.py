@@ -16,6 +16,9 @@ from contextlib import contextmanager, suppress
 # prctl(2); a name has 15 characters at the most
 _PR_SET_NAME = 15
 
+# mallopt(3)
+_M_ARENA_MAX = -8
+
 _libc = ctypes.CDLL(None)
 _all_cpus = os.sched_getaffinity(0)
 _moving = threading.Lock()
@@ -32,6 +35,16 @@ def make_thread(name: str, target: Callable[[], None]) -> threading.Thread:
         target()
 
     return threading.Thread(target=named, name=name, daemon=True)
+
+
+def share_memory() -> None:
+    """Have all threads that are still to come take memory from one arena of malloc(3): what one frees, another uses.
+
+    Else each keeps its own: after long lists to 8 clients the daemon held twice as much. They hardly contend for
+    it, as only one of them runs Python.
+    """
+    with suppress(AttributeError):  # not in musl, which has no arenas
+        _libc.mallopt(_M_ARENA_MAX, 1)
 
 
 def gather() -> None:
