@@ -94,6 +94,18 @@ def test_the_limits_themselves_are_accepted():
     assert len(read('{"message": "%s"}' % ("x" * filler))["message"]) == filler
 
 
+@pytest.mark.parametrize("beside", ["{}", "0", "[]", '"{"'])
+@pytest.mark.parametrize("many", [0, 1, 100])
+def test_the_depth_of_one_among_many_is_its_own(beside, many):
+    def read_beside(item):
+        return read_array(io.BytesIO(f"[{f'{beside}, ' * many}{item}]".encode()))
+
+    # The array itself is the first level.
+    assert len(read_beside(nested(DEEPEST - 1))) == many + 1
+    with pytest.raises(InvalidInput, match="nested deeper than 32"):
+        read_beside(nested(DEEPEST))
+
+
 def test_a_larger_body_is_not_read_to_its_end():
     stream = io.BytesIO(b"x" * (LARGEST * 3))
     with pytest.raises(TooLarge, match="larger than the 65536 bytes"):

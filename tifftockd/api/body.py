@@ -53,7 +53,7 @@ def read_array(stream: Stream) -> list[Any]:
     value = from_json(data, "the body", f"an array like [{EXAMPLE}]")
     if not isinstance(value, list):
         raise malformed(f"the body is not a JSON array: send one like [{EXAMPLE}]")
-    if is_suspect(data):
+    if is_suspect(data, sum(isinstance(item, dict) for item in value)):
         for item in value:
             check(item, None)
     return value

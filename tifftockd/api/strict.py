@@ -38,10 +38,13 @@ def from_json(data: bytes, what: str, example: str) -> Any:
         raise malformed(f"{what} is not JSON: {error.msg} ({where}); send {example}") from None
 
 
-def is_suspect(data: bytes) -> bool:
-    """Whether a text of JSON may hold what `check` refuses: most need no closer look."""
+def is_suspect(data: bytes, objects: int = 1) -> bool:
+    """Whether a text of JSON may hold what `check` refuses: most need no closer look.
+
+    `objects`: how many there are side by side, so that all but one of their brackets make nothing deeper.
+    """
     # UTF-8 holds no half of a surrogate pair and a JSON string no NUL, but as escapes.
-    return b"\\u" in data or data.count(b"[") + data.count(b"{") > DEEPEST
+    return b"\\u" in data or data.count(b"[") + data.count(b"{") >= DEEPEST + objects
 
 
 def malformed(message: str, field: str | None = None) -> InvalidInput:
