@@ -18,9 +18,11 @@ from zoneinfo import ZoneInfo
 import pytest
 from hypothesis import assume, example, given, settings, strategies as st
 
+from tifftockd.clock import micros
 from tifftockd.errors import InvalidTime
 from tifftockd.when import (
     find_zone,
+    format_instant,
     format_span,
     is_absolute,
     parse_span,
@@ -307,6 +309,14 @@ def test_what_is_written_is_read_back_as_the_same_instant(instant: datetime, tz:
     assert read == instant
     assert read.tzinfo is UTC
     assert is_absolute(written)
+
+
+@unhurried
+@given(instant=every_instant, tz=anywhere | minutes)
+@example(instant=datetime(1969, 12, 31, 23, 59, 59, 999_999, tzinfo=UTC), tz=BERLIN)
+@example(instant=datetime(2026, 10, 25, 0, 59, 59, 999_999, tzinfo=UTC), tz=BERLIN)  # the last of summer time
+def test_a_stored_instant_is_written_as_any_other(instant: datetime, tz: tzinfo) -> None:
+    assert format_instant(micros(instant), tz) == format_when(instant, tz)
 
 
 @unhurried

@@ -87,7 +87,14 @@ def format_when(instant: datetime, tz: tzinfo) -> str:
 @lru_cache(256)  # in a burst and in a batch many are due, or were made, at one instant
 def format_instant(instant: Micros, tz: tzinfo) -> str:
     """The same of an instant as it is stored."""
-    return format_when(moment(instant), tz)
+    second, decimals = divmod(instant, SECOND)
+    text = _format_second(second, tz)
+    return f"{text[:19]}.{decimals:06}{text[19:]}" if decimals else text
+
+
+@lru_cache(256)  # what many clients make and ask for is of a few seconds
+def _format_second(second: int, tz: tzinfo) -> str:
+    return format_when(moment(second * SECOND), tz)
 
 
 def _read(text: str, tz: tzinfo, now: datetime) -> datetime:
