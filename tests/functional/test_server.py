@@ -412,7 +412,7 @@ BAD = {
     "chunks in HTTP/1.0": (b"POST / HTTP/1.0\r\nTransfer-Encoding: chunked\r\n\r\n0\r\n\r\n", 400, "malformed"),
     "a chunk size that is none": (CHUNKED + b"zz\r\n", 400, "malformed"),
     "an endless chunk extension": (CHUNKED + b"1;" + b"x" * 5000, 400, "malformed"),
-    "a body refused unsent": (POST + b"Expect: 100-continue\r\nContent-Length: 8388608\r\n\r\n", 413, "too_large"),
+    "a body refused unsent": (POST + b"Expect: 100-continue\r\nContent-Length: 8388609\r\n\r\n", 413, "too_large"),
     "chunks without an end": (CHUNKED + (b"10000\r\n" + b"x" * 65_536 + b"\r\n") * 129, 413, "too_large"),
     "a header that is too large": (b"GET / HTTP/1.1\r\nHost: x\r\nX: " + b"y" * 17_000 + b"\r\n\r\n", 431, "too_large"),
     "another encoding": (POST + b"Transfer-Encoding: gzip, chunked\r\n\r\n", 501, "not_implemented"),
@@ -434,6 +434,12 @@ def test_a_request_that_is_no_http_gets_json(served, case):
     assert list(error) == ["error", "kind", "field"]
     assert error["error"]
     assert (error["kind"], error["field"]) == (kind, None)
+
+
+def test_the_largest_body_is_taken(served):
+    data = POST + b"Connection: close\r\nContent-Length: 8388608\r\n\r\n" + b"x" * 8_388_608
+    status, _, body = raw(served, data)
+    assert (status, json.loads(body)["received"]) == (200, 8_388_608)
 
 
 def test_empty_lines_between_chunks_do_not_go_on_for_ever(served, monkeypatch):

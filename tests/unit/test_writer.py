@@ -76,6 +76,21 @@ def test_what_fails_after_it_has_written_leaves_nothing_behind(writer, single, l
     assert stored(writer) == sorted([*left, 7])
 
 
+@pytest.mark.parametrize("how", [{"single": True}, {"single": False}, {"writes": False}])
+def test_what_has_sqlite_take_all_back_leaves_nothing_to_commit_by_itself(writer, how):
+    def out_of_memory(tx):
+        # SQLite's way where memory runs out, as Python then tells of it.
+        tx.execute(text("ROLLBACK"))
+        raise MemoryError
+
+    first, error, *others = together(writer, [put(1), out_of_memory, *map(put, range(2, MANY))], **how)
+    assert isinstance(error, StoreUnavailable)
+    assert "has not answered" not in error.message
+    told = [one for one in (first, *others) if not isinstance(one, StoreUnavailable)]
+    assert stored(writer) == told
+    assert writer.run(put(7)) == 7
+
+
 def test_a_statement_that_fails_on_its_way_leaves_nothing_behind(writer):
     writer.run(lambda tx: tx.execute(text("CREATE UNIQUE INDEX once ON t (x)")))
     halfway = text("INSERT OR FAIL INTO t (x) VALUES (1), (1)")

@@ -41,7 +41,7 @@ def from_json(data: bytes, what: str, example: str) -> Any:
 def is_suspect(data: bytes, objects: int = 1) -> bool:
     """Whether a text of JSON may hold what `check` refuses: most need no closer look.
 
-    `objects`: how many there are side by side, so that all but one of their brackets make nothing deeper.
+    `objects`: how many stand side by side. Each has a bracket of its own, and the deepest text is in one of them.
     """
     # UTF-8 holds no half of a surrogate pair and a JSON string no NUL, but as escapes.
     return b"\\u" in data or data.count(b"[") + data.count(b"{") >= DEEPEST + objects

@@ -241,7 +241,7 @@ class Channel(HTTPChannel):  # type: ignore[misc]
         return sent
 
     def write_soon(self, data: bytes) -> int:
-        """Gather a part of an answer."""
+        """Gather a part of an answer. That its client has gone is noticed by `flush`."""
         self._gathered += data
         return len(data)
 
@@ -256,7 +256,8 @@ class Channel(HTTPChannel):  # type: ignore[misc]
                 self._begin_output(now)
                 if self.connected and not self._waiting:
                     # Past waitress' queue, which takes 5 us of the 100 that a create does
-                    sent, _ = self._flush_exception(lambda do_close: self.send(data, do_close), do_close=False)
+                    result, _ = self._flush_exception(lambda do_close: self.send(data, do_close), do_close=False)
+                    sent = int(result)  # False: an error, of which the loop makes the connection's end
             if sent < len(data):
                 super().write_soon(data[sent:])
 

@@ -123,7 +123,11 @@ class Store:
 
         `once`: Replayed if this has been done before, KeyReused if something else has.
         """
-        return self._insert(lambda tx: [steps.insert(tx, draft, owner, now)], lambda made: stored(made[0]), once)[0]
+
+        def insert(tx: Transaction) -> list[Reminder]:
+            return [steps.insert(tx, draft, owner, now)]
+
+        return self._insert(insert, lambda made: stored(made[0]), once, single=once is None)[0]
 
     def create_all(
         self,
@@ -141,6 +145,8 @@ class Store:
         insert: Callable[[Transaction], list[Reminder]],
         stored: Callable[[Sequence[Reminder]], None],
         once: Once | None,
+        *,
+        single: bool = False,
     ) -> list[Reminder]:
         def create(tx: Transaction) -> list[Reminder]:
             if once is not None:
@@ -151,7 +157,7 @@ class Store:
             tx.on_commit(lambda: stored(made))
             return made
 
-        return self._writer.run(create, single=once is None)
+        return self._writer.run(create, single=single)
 
     def refuse_repeat(self, once: Once) -> None:
         """Raise Replayed if it was answered before, KeyReused if something else was."""

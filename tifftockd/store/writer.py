@@ -182,6 +182,7 @@ class Writer:
         self._closing = False
         self._thread: threading.Thread | None = None
         self._database: dataset.Database | None = None
+        self._dialect: Dialect
         self._probe_at = 0.0
         self._busy = False
         self.fault: str | None = None  # the last write's error; None when it went well
@@ -200,7 +201,7 @@ class Writer:
     ) -> T:
         """Do `work` in a transaction and return what it returned, once that is committed.
 
-        `single`: it writes by one statement, after which nothing of its own goes wrong, and so needs no SAVEPOINT.
+        `single`: it writes by one statement, and so needs no SAVEPOINT: should it fail after that, its batch goes too.
         `first`: ahead of what is queued, and waited for without a bound, as what it decided must be known.
         StoreUnavailable when the disk refuses or, for the others, does not answer in 30 s: then it may still be done.
         Overloaded, for what writes, when what is queued has been waiting for a second: nothing is done.
@@ -338,9 +339,11 @@ class Writer:
         except Exception as error:
             if apart:
                 cursor.execute("ROLLBACK TO request")
-                request.transaction.undone()
-            elif _changes(cursor) > changes:
-                raise  # it cannot be taken back alone
+            elif not cursor.connection.in_transaction or _changes(cursor) > changes:
+                # SQLite has taken the whole transaction back, as it may where memory ran out, or this cannot be taken
+                # back alone.
+                raise
+            request.transaction.undone()
             request.error = _own(error)
         if apart:
             cursor.execute("RELEASE request")
@@ -438,5 +441,6 @@ def _changes(cursor: sqlite3.Cursor) -> int:
 
 
 def _reason(error: Exception) -> str:
-    """The database's own words, without SQLAlchemy's statement and advice."""
-    return str(getattr(error, "orig", None) or error).splitlines()[0]
+    """The database's own words, without SQLAlchemy's statement and advice; the name of an error without words."""
+    words = str(getattr(error, "orig", None) or error)
+    return words.splitlines()[0] if words else type(error).__name__
