@@ -1,4 +1,4 @@
-"""The daemon's threads: their names, and the CPU that they share.
+"""The daemon's threads: their names, and the CPU and the memory that they share.
 
 One of them at a time runs Python, as the interpreter has one lock. A second CPU gains them little, and each hand-over
 to a thread that sleeps on another one costs an interrupt there: kept to one CPU, they answer 1.8 times as many creates

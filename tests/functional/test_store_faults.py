@@ -67,6 +67,15 @@ def test_a_full_disk_is_said_and_survived(daemon):
     assert set(made) <= kept
 
 
+def test_a_long_list_is_read_while_the_disk_is_full(daemon):
+    daemon.start()
+    body = [{"when": FAR, "message": "x" * 8000, "method": "log"}] * 400
+    assert daemon.request("POST", "/reminders", body).status == 201
+    limit_files(daemon, 1)
+    # More than a socket takes at once
+    assert len(daemon.get("/reminders")) == len(body)
+
+
 def test_an_outcome_that_cannot_be_written_is_written_later_and_nothing_runs_twice(daemon, tmp_path):
     daemon.start()
     note = tmp_path / "note"

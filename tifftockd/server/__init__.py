@@ -110,6 +110,7 @@ class Server:
             connection_limit=limit - RESERVED if tcp else limit,
             max_request_header_size=LARGEST_HEADER,
             max_request_body_size=LARGEST_BODY + 1,  # the first that is too large
+            outbuf_overflow=sys.maxsize,  # an answer that waits for its reader stays in memory: a disk may be full
             ident=None,  # whoever asks need not know what answers
             clear_untrusted_proxy_headers=True,  # 2.1.2 would let a client write its own X-Forwarded-For
             log_socket_errors=False,  # clients come and go
