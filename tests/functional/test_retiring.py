@@ -1,5 +1,6 @@
 """What an idle daemon lets go: its workers, then their template, then the parent; and how all of it comes back."""
 
+import gc
 import os
 import random
 import time
@@ -35,7 +36,19 @@ def children():
 
 
 def descriptors():
-    return len(os.listdir("/proc/self/fd"))
+    """How many are open, once those are closed that led to what has just ended, or that other tests have left."""
+    gc.collect()
+
+    def count():
+        return len(os.listdir("/proc/self/fd"))
+
+    def rests():
+        before = count()
+        time.sleep(0.05)
+        return count() == before
+
+    wait_until(rests, "no descriptor to be closed")
+    return count()
 
 
 def begin(scheduler, ahead=0):
