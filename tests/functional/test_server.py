@@ -722,20 +722,21 @@ def test_nor_when_it_was_halted_as_it_accepted(impatient, monkeypatch, path):
         assert get(path)[0] == 200
 
 
-def long_or_short(calls):
+def long_or_short(calls, long=8 * 1024 * 1024):
     def app(environ, start_response):
         calls.append(environ["PATH_INFO"])
         start_response("200 OK", [])
-        return [b"x" * (8 * 1024 * 1024 if environ["PATH_INFO"] == "/long" else 1)]
+        return [b"x" * (long if environ["PATH_INFO"] == "/long" else 1)]
 
     return app
 
 
-def test_clients_that_do_not_read_their_answers_do_not_take_the_threads(impatient, monkeypatch, path):
+def test_clients_that_do_not_read_their_answers_do_not_take_the_threads(monkeypatch, path):
     monkeypatch.setattr(server_module, "THREADS", 2)
     calls = []
-    with serving(open_sockets([unix(path)]), long_or_short(calls)), connect(path) as one, connect(path) as other:
-        # Pipelined: of three such answers waitress would let the thread wait for the client.
+    # Pipelined: with more than 16 MiB to send waitress would let the thread wait for the client.
+    app = long_or_short(calls, 17 * 1024 * 1024)
+    with serving(open_sockets([unix(path)]), app), connect(path) as one, connect(path) as other:
         for client in (one, other):
             client.sendall(b"GET /long HTTP/1.1\r\nHost: x\r\n\r\n" * 4)
         until(lambda: len(calls) == 2)

@@ -161,8 +161,6 @@ class Channel(HTTPChannel):  # type: ignore[misc]
         """Send what the kernel would not take from the thread that answered, which may be at the next request."""
         with self.outbuf_lock:
             self._flush_exception(self._flush_some)
-            if self.total_outbufs_len < self.adj.outbuf_high_watermark:
-                self.outbuf_lock.notify()
             if self.close_when_flushed and not self.total_outbufs_len:
                 self.close_when_flushed, self.will_close = False, True
             if self.will_close and self.connected:
@@ -262,9 +260,7 @@ class Channel(HTTPChannel):  # type: ignore[misc]
                 super().write_soon(data[sent:])
 
     def _flush_outbufs_below_high_watermark(self) -> None:
-        if self.total_outbufs_len > self.adj.outbuf_high_watermark:
-            self.watch()  # may wait for the loop to send
-        super()._flush_outbufs_below_high_watermark()
+        """Do nothing: the next request waits, without a thread, until this answer is sent."""
 
     def _begin_output(self, now: float) -> None:
         self._output_began = self._sent_at = now
