@@ -59,7 +59,8 @@ _TERM = r"[0-9]+(?:\.\.[0-9]+)?(?:/[0-9]+)?"
 _LIST = rf"(?:\*|{_TERM}(?:,{_TERM})*)"
 _DATE = rf"(?:(?P<year>{_LIST})-)?(?P<month>{_LIST})(?P<end>[-~])(?P<day>{_LIST})"
 _TIME = rf"(?P<hour>{_LIST}):(?P<minute>{_LIST})(?::(?P<second>{_LIST}))?"
-_ON_CALENDAR = re.compile(rf"(?=.)(?:{_DAYS}(?:,{_DAYS})*,?(?: |$))?(?:{_DATE}(?: |$))?(?:{_TIME})?")
+# Compiled with the first: 1 % of the daemon's start.
+_ON_CALENDAR = rf"(?=.)(?:{_DAYS}(?:,{_DAYS})*,?(?: |$))?(?:{_DATE}(?: |$))?(?:{_TIME})?"
 _OPEN_STEP = re.compile(r"(?<![0-9.])([0-9]+)/([0-9]+)")
 _STEPPED_RANGE = re.compile(r"([0-9]+)\.\.([0-9]+)/([0-9]+)")
 _LARGEST = {"year": _LAST_YEAR, "month": 12, "day": 31, "hour": 23, "minute": 59, "second": 59}
@@ -223,7 +224,7 @@ def _on_calendar(expression: str) -> BaseIterator:
     if word not in SPECIALS:
         if _DECIMALS.search(word):
             raise ValueError("once a second, at the whole second, is the most often that it can fire: no decimals")
-        match = _ON_CALENDAR.fullmatch(word)
+        match = re.fullmatch(_ON_CALENDAR, word)
         if match is None:
             raise ValueError(_HOW)
         for field, largest in _LARGEST.items():

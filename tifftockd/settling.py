@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import random
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass
 from datetime import UTC, tzinfo
+from typing import NamedTuple
 
 from tifftockd.clock import SECOND, Micros, span
 from tifftockd.reminder import (
@@ -37,8 +37,7 @@ MOST_LISTED = 1_000
 _LISTED: Micros = 30 * 86_400 * SECOND
 
 
-@dataclass(frozen=True, slots=True)
-class Policy:
+class Policy(NamedTuple):
     """What settling goes by.
 
     After the n-th failure the wait is `delay`, doubled each time, and jitter on top. Expressions without a zone of

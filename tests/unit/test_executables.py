@@ -1,6 +1,5 @@
 """Which files are executables, what is declared beside them, and what they are told."""
 
-import dataclasses
 import inspect
 import json
 import os
@@ -275,7 +274,7 @@ def test_without_a_declaration_all_is_as_of_a_class_that_declares_nothing():
             pass
 
     spec = describe_program(PATH, b"", {})
-    assert spec == dataclasses.replace(executable.describe(Lamp, PATH, {}), source=PATH)
+    assert spec == executable.describe(Lamp, PATH, {})._replace(source=PATH)
     assert spec == declared()
     assert spec.method == "lamp"
 

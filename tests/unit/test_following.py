@@ -1,6 +1,5 @@
 """What comes after an occurrence of a repeating reminder: every combination of catch_up, overlap, until and count."""
 
-from dataclasses import replace
 from datetime import UTC
 from itertools import pairwise
 
@@ -19,8 +18,8 @@ HOURLY = Repeat("hourly")
 
 def hourly(attempts=1, max_late=24 * HOUR, **fields):
     """Due at DUE, claimed for its first attempt unless it says otherwise."""
-    names = HOURLY.__dataclass_fields__
-    repeat = replace(HOURLY, **{name: value for name, value in fields.items() if name in names})
+    names = Repeat._fields
+    repeat = HOURLY._replace(**{name: value for name, value in fields.items() if name in names})
     others = {"due": DUE, "fire_at": DUE} | {name: value for name, value in fields.items() if name not in names}
     return CLAIMED._replace(repeat=repeat, attempts=attempts, max_late=max_late, **others)  # fmt: skip
 
@@ -231,7 +230,7 @@ def test_each_occurrence_is_told_of_once_and_in_its_order(repeat, steps, max_lat
         last = done
         if done.next is None:
             break
-        reminder = reminder._replace(due=done.next.due, repeat=replace(repeat, count=done.next.count))
+        reminder = reminder._replace(due=done.next.due, repeat=repeat._replace(count=done.next.count))
     every = [
         DUE,
         *(

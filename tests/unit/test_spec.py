@@ -1,6 +1,5 @@
 """What a handler's class declares, and what reminders may say to it: mistakes are named, with what would be right."""
 
-import dataclasses
 import json
 import re
 
@@ -62,7 +61,7 @@ def test_all_that_a_class_declares_survives_the_way_to_the_daemon():
         renew=5,
         settings=("LAMP_KEY",),
     )
-    assert MethodSpec(**json.loads(json.dumps(dataclasses.asdict(declared)))) == declared
+    assert MethodSpec(**json.loads(json.dumps(declared._asdict()))) == declared
     assert (declared.timeout, declared.concurrency, declared.renew) == (90 * SECOND, 3, 5)
     assert (declared.memory, declared.output) == (1 << 30, 16 << 10)
     assert (declared.repeatable, declared.needs_to) == (False, True)
@@ -279,7 +278,7 @@ REFUSED = [
 
 @pytest.mark.parametrize("kind", sorted(TYPES))
 def test_an_option_takes_the_values_of_its_type(kind):
-    checked = dataclasses.replace(spec(), options={"level": kind})
+    checked = spec()._replace(options={"level": kind})
     for value in VALUES[kind]:
         checked.check(None, {"level": value})
 
@@ -290,7 +289,7 @@ def test_every_type_but_any_refuses_the_others():
 
 @pytest.mark.parametrize(("kind", "value"), REFUSED)
 def test_an_option_refuses_the_values_of_other_types_and_says_what_it_takes(kind, value):
-    checked = dataclasses.replace(spec(), options={"level": kind})
+    checked = spec()._replace(options={"level": kind})
     with pytest.raises(InvalidInput, match=f"^option 'level' of method lamp must be of type {kind}$") as refused:
         checked.check(None, {"level": value})
     assert refused.value.field == "options.level"

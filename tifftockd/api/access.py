@@ -4,8 +4,7 @@ from __future__ import annotations
 
 import hmac
 from collections.abc import Callable, Iterable, Mapping
-from dataclasses import dataclass
-from typing import Any
+from typing import Any, NamedTuple
 
 from tifftockd.errors import Unauthorized
 
@@ -13,8 +12,7 @@ from tifftockd.errors import Unauthorized
 PEER = "tifftockd.peer"
 
 
-@dataclass(frozen=True, slots=True)
-class Peer:
+class Peer(NamedTuple):
     """The other end of a connection."""
 
     tcp: bool

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import re
 from collections.abc import Mapping
-from dataclasses import replace
 from datetime import UTC, datetime, timedelta, tzinfo
 from typing import Any
 
@@ -133,7 +132,7 @@ def _read_repeat(
     said = {name: given[name] for name in _ABOUT_REPEAT if name in given}
     if said.get("until") is not None:
         said["until"] = _read_until(said["until"], zone, now)
-    return replace(before or Repeat(expression), expression=expression, **said)
+    return (before or Repeat(expression))._replace(expression=expression, **said)
 
 
 def _read_until(text: str, zone: tzinfo, now: Micros) -> Micros:

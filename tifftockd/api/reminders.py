@@ -5,7 +5,6 @@ from __future__ import annotations
 import re
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
-from dataclasses import replace
 from typing import Any
 
 from tifftockd.api.access import member
@@ -30,7 +29,7 @@ _PLACE = re.compile(r"(-?[0-9]{1,18})\.([0-9]{1,18})")
 STATE = Parameter("state", {"enum": [*State, "all"]}, "Those in this state; without it, what is pending or firing.")
 METHOD = Parameter("method", {"type": "string"}, "Those of this method.")
 UID = number("owner", 0, 2**32 - 1, "Those that this uid has made, or with `me` who asks. Over TCP nobody has one.")
-OWNER = replace(UID, schema={"anyOf": [{"const": "me"}, UID.schema]}, over_tcp=UID.schema)
+OWNER = UID._replace(schema={"anyOf": [{"const": "me"}, UID.schema]}, over_tcp=UID.schema)
 DUE_BEFORE = Parameter(
     "due_before",
     {"type": "string", "anyOf": [{"pattern": pattern} for pattern in ANY]},

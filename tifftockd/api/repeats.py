@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping
-from dataclasses import replace
 from itertools import islice
 from typing import Any
 
@@ -77,7 +76,7 @@ def _again(answer: bytes, id_: int) -> Answer:
     made = json.loads(answer)["id"]
     if made == id_:
         return replayed(answer)
-    return replace(replayed(answer, lambda shown: f"/reminder/{shown['id']}"), status=201)
+    return replayed(answer, lambda shown: f"/reminder/{shown['id']}")._replace(status=201)
 
 
 def _read_span(body: Mapping[str, Any]) -> Micros:

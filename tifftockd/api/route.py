@@ -3,8 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, NamedTuple
 
 from tifftockd.api.access import Access, Peer
 from tifftockd.api.body import read_array, read_object
@@ -20,8 +19,7 @@ JSON = "application/json"
 TEXT = "text"
 
 
-@dataclass(frozen=True, slots=True)
-class Api:
+class Api(NamedTuple):
     """What the routes work with. The settings are asked for anew by each request: a reload changes them."""
 
     store: Store
@@ -33,8 +31,7 @@ class Api:
     routes: tuple[Route, ...]
 
 
-@dataclass(frozen=True, slots=True)
-class Request:
+class Request(NamedTuple):
     """One request: who asks, with which parameters, under which settings, at which instant."""
 
     peer: Peer
@@ -52,12 +49,11 @@ class Request:
         return read_array(self.environ["wsgi.input"])
 
 
-@dataclass(frozen=True, slots=True)
-class Answer:
+class Answer(NamedTuple):
     """A body and what goes with it; the status is the route's unless it says otherwise."""
 
     body: bytes = b""
-    headers: Mapping[str, str] = field(default_factory=dict)
+    headers: Mapping[str, str] = {}
     status: int | None = None
     content_type: str = JSON
 
@@ -67,8 +63,7 @@ class Answer:
         return cls(to_json(value), headers or {}, status)
 
 
-@dataclass(frozen=True, slots=True)
-class Parameter:
+class Parameter(NamedTuple):
     """A parameter of the query, or a header: what it may be (JSON Schema), and what it means."""
 
     name: str
@@ -77,8 +72,7 @@ class Parameter:
     over_tcp: Mapping[str, Any] | None = None  # the schema there, where it is another
 
 
-@dataclass(frozen=True, slots=True)
-class Route:
+class Route(NamedTuple):
     """A route, and all that there is to say about it: what it answers to, who may call it, what it takes and gives.
 
     `takes` and `gives` are names in tifftockd.api.schemas; the first of `gives` is success. `errors` are the statuses

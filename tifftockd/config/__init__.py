@@ -9,7 +9,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from datetime import tzinfo
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 from tifftockd.clock import Micros
 from tifftockd.config import places, sources, values
@@ -63,8 +63,7 @@ MAILGUN_API_URL = "https://api.mailgun.net"
 TWILIO_API_URL = "https://api.twilio.com"
 
 
-@dataclass(frozen=True, slots=True)
-class Setting:
+class Setting(NamedTuple):
     """One row of SETTINGS."""
 
     name: str  # in the environment, and in the file

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 import re
-from dataclasses import dataclass
+from typing import NamedTuple
 
 from tifftockd.config.values import Unusable
 
@@ -16,8 +16,7 @@ _HOST = re.compile(r"[A-Za-z0-9_](?:[A-Za-z0-9._-]{0,252})")
 _BOTH = "write unix:/PATH or http://HOST:PORT"
 
 
-@dataclass(frozen=True, slots=True)
-class Address:
+class Address(NamedTuple):
     """A Unix socket's path, or a host (an IPv6 address without brackets) and a port (0: any that is free)."""
 
     text: str

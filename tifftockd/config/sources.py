@@ -6,8 +6,8 @@ import io
 import os
 import re
 from collections.abc import Mapping
-from dataclasses import dataclass
 from pathlib import Path
+from typing import NamedTuple
 
 from tifftockd.config import places
 from tifftockd.errors import ConfigError
@@ -18,8 +18,7 @@ _NAME = re.compile(r"[A-Za-z_][A-Za-z0-9_]*")
 _NEWLINE = re.compile(r"\r\n|\n|\r")
 
 
-@dataclass(frozen=True, slots=True)
-class Found:
+class Found(NamedTuple):
     """Everything that is set, and where; what is not in `places` came with the environment."""
 
     file: Path | None  # the one that was read

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Callable, Iterable, Sequence
-from dataclasses import dataclass
+from typing import NamedTuple
 
 from tifftockd.reminder import Reminder
 
@@ -27,8 +27,7 @@ class Claim:
         self.handed = False
 
 
-@dataclass(frozen=True, slots=True)
-class Recalled:
+class Recalled(NamedTuple):
     """A claim that was taken back: `done` when what it was taken back for is committed, else `undo`."""
 
     undo: Callable[[], None]

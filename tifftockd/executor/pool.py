@@ -6,8 +6,7 @@ import operator
 import os
 import socket
 from collections.abc import Callable, Iterable
-from dataclasses import dataclass
-from typing import Any, Protocol
+from typing import Any, NamedTuple, Protocol
 
 from tifftockd import clock, journal
 from tifftockd.clock import SECOND, Micros
@@ -63,8 +62,7 @@ class Source(Protocol):
         """Start the next ones from a new process."""
 
 
-@dataclass(frozen=True, slots=True)
-class Limits:
+class Limits(NamedTuple):
     """A method's limits: what its class declares, else the general setting."""
 
     concurrency: int

@@ -8,8 +8,7 @@ from __future__ import annotations
 import json
 import re
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
-from typing import Any
+from typing import Any, NamedTuple
 
 from tifftockd.handlers.outbound import printable
 
@@ -94,8 +93,7 @@ def _fault_of_size(value: object, message: str) -> str | None:
     return f"with the message wherever it says {{message}} it is larger than {LARGEST} bytes"
 
 
-@dataclass(frozen=True, slots=True)
-class Kind:
+class Kind(NamedTuple):
     """A kind of option: its type in JSON, and what else can be wrong with it."""
 
     type: str

@@ -8,6 +8,7 @@ import shlex
 import stat
 from dataclasses import dataclass, field, replace
 from pathlib import Path
+from typing import NamedTuple
 
 from tifftockd.errors import LoadError
 
@@ -44,8 +45,7 @@ class Program:
     stamp: Stamp
 
 
-@dataclass(frozen=True, slots=True)
-class Dropin:
+class Dropin(NamedTuple):
     """A file as it was read and checked, or the reason why it was refused."""
 
     path: str
@@ -62,7 +62,7 @@ class Dropin:
         """The same, to be loaded once more: with a descriptor of its own."""
         if self.program is None:
             return self
-        return replace(self, program=replace(self.program, descriptor=os.dup(self.program.descriptor)))
+        return self._replace(program=replace(self.program, descriptor=os.dup(self.program.descriptor)))
 
 
 def find_dropins(folder: Path, only: str | None = None) -> list[Dropin]:

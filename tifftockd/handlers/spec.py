@@ -4,9 +4,8 @@ from __future__ import annotations
 
 import re
 from collections.abc import Mapping
-from dataclasses import dataclass
 from datetime import timedelta
-from typing import Any
+from typing import Any, NamedTuple
 
 from tifftockd.clock import Micros
 from tifftockd.config import LONGEST_TIMEOUT, MEMORY, OUTPUT, parse_size
@@ -31,8 +30,7 @@ TYPES: dict[str, type | tuple[type, ...]] = {
 }
 
 
-@dataclass(frozen=True, slots=True)
-class MethodSpec:
+class MethodSpec(NamedTuple):
     """A method, as the daemon knows it. `None` stands for the general setting."""
 
     method: str

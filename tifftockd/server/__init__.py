@@ -107,6 +107,7 @@ class Server:
         if tcp:
             sock.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, BUFFER)  # accepted ones inherit it
         adjustments = Adjustments(
+            listen="",  # it would look up the address of its default
             connection_limit=limit - RESERVED if tcp else limit,
             max_request_header_size=LARGEST_HEADER,
             max_request_body_size=LARGEST_BODY + 1,  # the first that is too large

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from typing import NamedTuple
 
 from tifftockd.clock import Micros
 from tifftockd.metrics import Sample
@@ -16,8 +16,7 @@ PIECE = 500
 CLEANED = 50
 
 
-@dataclass(frozen=True, slots=True)
-class ReminderQuery:
+class ReminderQuery(NamedTuple):
     """Reminders in order of (due, id), from behind the place `after`, of the next `rows` at the most."""
 
     states: frozenset[State]
@@ -28,16 +27,14 @@ class ReminderQuery:
     rows: int = PIECE
 
 
-@dataclass(frozen=True, slots=True)
-class ReminderPage:
+class ReminderPage(NamedTuple):
     """What fits among those rows, and the place from which to go on, or None at the end."""
 
     reminders: list[Reminder]
     after: tuple[Micros, int] | None
 
 
-@dataclass(frozen=True, slots=True)
-class HistoryQuery:
+class HistoryQuery(NamedTuple):
     """Entries with the newest first, from before the id `before`, of the next `rows` at the most."""
 
     reminder: int | None = None
@@ -46,16 +43,14 @@ class HistoryQuery:
     rows: int = PIECE
 
 
-@dataclass(frozen=True, slots=True)
-class HistoryPage:
+class HistoryPage(NamedTuple):
     """What fits among those entries, and the id from before which to go on, or None at the end."""
 
     entries: list[Entry]
     before: int | None
 
 
-@dataclass(frozen=True, slots=True)
-class Summary:
+class Summary(NamedTuple):
     """What the writing transactions counted, the next due instant, and the last write's error."""
 
     counts: Mapping[str, int]
@@ -64,8 +59,7 @@ class Summary:
     fault: str | None
 
 
-@dataclass(frozen=True, slots=True)
-class Measured:
+class Measured(NamedTuple):
     """What Figures holds at one moment, since the start, and how many requests wait for the store."""
 
     summary: Summary
@@ -75,8 +69,7 @@ class Measured:
     waiting: int
 
 
-@dataclass(frozen=True, slots=True)
-class Want:
+class Want(NamedTuple):
     """A claim: up to `room` reminders of `method` whose next attempt is not later than `until`."""
 
     method: str
@@ -85,8 +78,7 @@ class Want:
     repeatable: bool
 
 
-@dataclass(frozen=True, slots=True)
-class Turn:
+class Turn(NamedTuple):
     """What one pass of the scheduler got from the store."""
 
     claimed: list[Reminder]

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import zlib
 from collections.abc import Callable
-from dataclasses import dataclass
+from typing import NamedTuple
 
 from tifftockd.clock import SECOND, Micros
 from tifftockd.errors import KeyReused, Replayed
@@ -18,8 +18,7 @@ KEPT: Micros = 86_400 * SECOND
 _SWEPT = 20
 
 
-@dataclass(frozen=True, slots=True)
-class Once:
+class Once(NamedTuple):
     """One request that is to be carried out once, however often it comes."""
 
     caller: str

@@ -23,9 +23,8 @@ import time
 import traceback
 import types
 from contextlib import suppress
-from dataclasses import dataclass
 from datetime import timedelta
-from typing import Any, NoReturn
+from typing import Any, NamedTuple, NoReturn
 
 from tifftockd import clock
 from tifftockd.clock import SECOND
@@ -55,8 +54,7 @@ _memcmp.argtypes = ctypes.c_void_p, ctypes.c_void_p, ctypes.c_size_t
 _UNBEGUN = (types.CoroutineType, types.GeneratorType, types.AsyncGeneratorType)
 
 
-@dataclass(frozen=True, slots=True)
-class Limits:
+class Limits(NamedTuple):
     """What a worker may use."""
 
     memory: int  # bytes of address space

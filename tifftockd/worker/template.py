@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import dataclasses
 import importlib
 import inspect
 import json
@@ -37,7 +36,7 @@ def run_template(command: Mapping[str, Any], control_fd: int, code_fd: int = -1)
         os._exit(1)
     # fork(2) copies only the forking thread: a lock that another one holds would never be given back.
     threads = len(os.listdir("/proc/self/task")) > 1
-    control.send(json.dumps({"specs": [dataclasses.asdict(spec) for spec in specs], "threads": threads}).encode())
+    control.send(json.dumps({"specs": [spec._asdict() for spec in specs], "threads": threads}).encode())
     by_method = dict(classes)
 
     def start(command: dict[str, Any], descriptors: list[int]) -> NoReturn:
