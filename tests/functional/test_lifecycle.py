@@ -11,6 +11,8 @@ import pytest
 
 from tests.daemon import NOTE, Daemon, wait_until
 from tests.functional.test_firing import alive, lines
+from tifftockd.config import load_config
+from tifftockd.executor import Executor
 
 LAMP = "from tifftockd import RemindProcess\nclass Lamp(RemindProcess):\n def remind(self, message): 0\n"
 
@@ -379,6 +381,20 @@ def test_an_import_that_took_too_long_is_tried_again_by_itself(daemon, tmp_path)
     quick.touch()
     wait_until(lambda: not daemon.get("/handlers")["failures"], "the next try", patience=60)
     assert daemon.outcome(made)["outcome"] == "delivered"
+
+
+def test_a_method_that_is_loaded_after_the_start_is_told_of_when_it_can_be_used(tmp_path):
+    quick = "from tifftockd import RemindProcess\nclass Quick(RemindProcess):\n def remind(self, message): pass\n"
+    (tmp_path / "quick.py").write_text(quick)
+    (tmp_path / "slow.py").write_text("import time\ntime.sleep(600)\n")
+    told = []
+    executor = Executor(load_config({"HANDLERS_DIR": str(tmp_path)}), lambda: told.append(executor.has("quick")))
+    executor.start()
+    try:
+        # The scheduler looks, and else sleeps on; well before all have been loaded, when it is told again.
+        wait_until(lambda: any(told), "the telling", patience=5)
+    finally:
+        executor.stop(0)
 
 
 def test_a_reminder_of_a_method_that_is_gone_waits_for_it(daemon, tmp_path):

@@ -173,7 +173,7 @@ class Executor:
         describe = _describer(config)
 
         def make_pool(spec: MethodSpec, template: Template) -> Pool:
-            self._changed()
+            self._loop.call(self._changed)  # when the pool is in use: who looks before that sleeps on
             limits = Limits.of(spec, config)
             return Pool(self._loop, self.claims, spec, limits, template, describe, self)
 
