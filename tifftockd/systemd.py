@@ -112,7 +112,7 @@ class Watchdog:
         watched = _watchdog_seconds(environ)
         self._every, self._patience = watched / 2, watched / 3
         self._changed = threading.Event()
-        self._stopping = False
+        self._stopping = threading.Event()
         self._thread = make_thread("watchdog", self._run)
 
     def start(self) -> None:
@@ -122,39 +122,37 @@ class Watchdog:
 
     def changed(self) -> None:
         """From any thread: there is something new to show."""
-        self._changed.set()
+        # To set it once more takes 0.7 us of the 90 that a create does.
+        if not self._changed.is_set():
+            self._changed.set()
 
     def stop(self) -> None:
         """End. systemd watches on while the daemon stops, by the time that it gives for that."""
-        self._stopping = True
+        self._stopping.set()
         self._changed.set()
         if self._thread.is_alive():
             self._thread.join()
 
     def _run(self) -> None:
         probe_at = clock.monotonic()
-        while not self._stopping:
+        while not self._stopping.is_set():
             if self._every and clock.monotonic() >= probe_at:
                 well = self._probe(self._patience)
                 if well:
                     self._notifier.alive()
                 probe_at = clock.monotonic() + (self._every if well else min(self._every, _AGAIN))
-            self._changed.clear()
+            self._changed.clear()  # before it is looked at: what comes from now on is shown by the next
             shown = self._notifier.status(self._status(), clock.monotonic())
-            left = max(0.0, probe_at - clock.monotonic()) if self._every else None
-            if not shown:
-                left = STATUS_EVERY if left is None else min(left, STATUS_EVERY)
-            if self._changed.wait(left) and not self._stopping:
-                # What comes in a burst is shown together.
-                self._pause(probe_at)
+            if self._changed.wait(self._left(probe_at, None if shown else STATUS_EVERY)):
+                # What comes in a burst is shown together, and wakes nobody meanwhile.
+                self._stopping.wait(self._left(probe_at, STATUS_EVERY))
 
-    def _pause(self, probe_at: float) -> None:
-        end = clock.monotonic() + STATUS_EVERY
-        if self._every:
-            end = min(end, probe_at)
-        while not self._stopping and (left := end - clock.monotonic()) > 0:
-            self._changed.clear()
-            self._changed.wait(left)
+    def _left(self, probe_at: float, most: float | None) -> float | None:
+        """Seconds until the next probe, and at the most; None: without an end."""
+        if not self._every:
+            return most
+        left = max(0.0, probe_at - clock.monotonic())
+        return left if most is None else min(left, most)
 
 
 def _watchdog_seconds(environ: Mapping[str, str]) -> float:

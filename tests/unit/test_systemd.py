@@ -5,7 +5,9 @@ import os
 import socket
 import subprocess
 import sys
+import threading
 import time
+from pathlib import Path
 
 import pytest
 
@@ -159,6 +161,23 @@ def test_what_changes_during_a_probe_is_shown(manager):
     watchdog.stop()
     assert shown[:2] == ["as it was", "as it is now"]
     assert "WATCHDOG=1" in heard
+
+
+def test_what_changes_in_a_burst_wakes_nobody_for_each(manager):
+    def woken():
+        status = Path(f"/proc/self/task/{watchdog._thread.native_id}/status").read_text()
+        return int(status.partition("\nvoluntary_ctxt_switches:")[2].split()[0])
+
+    looked = threading.Event()
+    watchdog = Watchdog(Notifier(os.environ), {}, lambda _: True, lambda: looked.set() or "the same")
+    watchdog.start()
+    assert looked.wait(10)
+    before = woken()
+    for _ in range(200):
+        watchdog.changed()
+        time.sleep(0.001)
+    assert woken() - before < 50
+    watchdog.stop()
 
 
 # ---- sockets: in a child process, as descriptors count from 3
