@@ -16,6 +16,7 @@ sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 from jsonschema import Draft202012Validator
 
 from tests.daemon import PATIENCE, unmeasured
+from tifftockd.clock import SECOND
 from tifftockd.errors import InvalidTime
 from tifftockd.when import parse_span
 
@@ -141,7 +142,7 @@ def _harmless(context, case, kwargs):
 
 def _is_soon(span):
     try:
-        return parse_span(span).total_seconds() < 3600
+        return parse_span(span) < 3600 * SECOND
     except InvalidTime:
         return False
 

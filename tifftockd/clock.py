@@ -52,11 +52,6 @@ def moment(instant: Micros) -> datetime:
     return EPOCH + timedelta(microseconds=instant)
 
 
-def span(length: Micros) -> timedelta:
-    """Microseconds as a timedelta."""
-    return timedelta(microseconds=length)
-
-
 class _Timespec(ctypes.Structure):
     # time_t and long: 64 bits each on every 64-bit Linux, long-sized elsewhere
     _fields_ = [("tv_sec", ctypes.c_long), ("tv_nsec", ctypes.c_long)]

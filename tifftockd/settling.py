@@ -7,7 +7,7 @@ from collections.abc import Callable, Iterator
 from datetime import UTC, tzinfo
 from typing import NamedTuple
 
-from tifftockd.clock import SECOND, Micros, span
+from tifftockd.clock import SECOND, Micros
 from tifftockd.reminder import (
     CatchUp,
     Ending,
@@ -234,7 +234,7 @@ def _told(error: str | None, reminder: Reminder, now: Micros, policy: Policy) ->
 
 
 def _too_late(reminder: Reminder) -> str:
-    return f"no attempt may start later than {format_span(span(reminder.max_late))} after it was due"
+    return f"no attempt may start later than {format_span(reminder.max_late)} after it was due"
 
 
 def _retry(ending: Ending, policy: Policy) -> Settlement:
@@ -245,7 +245,7 @@ def _retry(ending: Ending, policy: Policy) -> Settlement:
         return _settlement(ending, Outcome.FAILED, State.FAILED, error=f"{ending.error}{tried}", failures=failures)
     fire_at = ending.finished + max(policy.wait(failures), ending.retry_after or 0)
     if fire_at > reminder.latest:
-        late = f"{ending.error}; the next attempt would be later than {format_span(span(reminder.max_late))}"
+        late = f"{ending.error}; the next attempt would be later than {format_span(reminder.max_late)}"
         return _settlement(ending, Outcome.FAILED, State.FAILED, error=late, failures=failures)
     return _settlement(ending, Outcome.FAILED, State.PENDING, failures=failures, fire_at=fire_at)
 

@@ -62,7 +62,7 @@ def test_what_is_said_to_be_a_span_is_read_and_not_too_long(name, data):
     text, number = components([], DAYS[0])[name]["anyOf"]
     assert number["maximum"] * SECOND == longest
     span = parse_span(data.draw(st.from_regex(text["pattern"], fullmatch=True)))
-    assert span <= timedelta(microseconds=longest)
+    assert span <= longest
 
 
 @pytest.mark.parametrize("text", ["0", "90", "10m", "1h 30min", "1.5h", "2d", "2weeks", "90ms", "1h30m5s", "500 usec"])

@@ -18,7 +18,7 @@ from zoneinfo import ZoneInfo
 import pytest
 from hypothesis import assume, example, given, settings, strategies as st
 
-from tifftockd.clock import micros
+from tifftockd.clock import SECOND, Micros, micros
 from tifftockd.errors import InvalidTime
 from tifftockd.when import (
     find_zone,
@@ -455,8 +455,8 @@ def test_any_number_is_a_span_or_refused(value: float) -> None:
     except InvalidTime:
         assert not 0 <= value <= 9998 * 365 * 86400
     else:
-        assert span >= timedelta(0)
-        assert abs(Fraction(value) * 1_000_000 - span // MICROSECOND) <= 1 + Fraction(value) / 10**9
+        assert span >= 0
+        assert abs(Fraction(value) * 1_000_000 - span) <= 1 + Fraction(value) / 10**9
 
 
 @unhurried
@@ -508,7 +508,7 @@ def test_any_text_is_a_zone_or_refused(name: str) -> None:
     ],
 )
 def test_a_span_is_exact(value: str | float, seconds: str) -> None:
-    assert Fraction(parse_span(value) // MICROSECOND, 1_000_000) == Fraction(seconds)
+    assert Fraction(parse_span(value), 1_000_000) == Fraction(seconds)
 
 
 @pytest.mark.parametrize(
@@ -559,34 +559,34 @@ def test_what_is_no_span_is_refused_with_the_reason(value: str, reason: str) -> 
 @pytest.mark.parametrize(
     ("span", "text"),
     [
-        (timedelta(0), "0s"),
-        (timedelta(hours=24), "24h"),
-        (timedelta(hours=1, minutes=30), "1h 30min"),
-        (timedelta(seconds=90), "1min 30s"),
-        (timedelta(milliseconds=90), "90ms"),
-        (timedelta(seconds=1, microseconds=1002), "1s 1ms 2us"),
-        (timedelta(days=365), "8760h"),
+        (0, "0s"),
+        (86_400 * SECOND, "24h"),
+        (5400 * SECOND, "1h 30min"),
+        (90 * SECOND, "1min 30s"),
+        (90_000, "90ms"),
+        (SECOND + 1002, "1s 1ms 2us"),
+        (365 * 86_400 * SECOND, "8760h"),
     ],
 )
-def test_a_span_is_written_in_one_way(span: timedelta, text: str) -> None:
+def test_a_span_is_written_in_one_way(span: Micros, text: str) -> None:
     assert format_span(span) == text
 
 
 @unhurried
-@given(st.timedeltas(timedelta(0), timedelta(days=date.max.toordinal())))
-def test_a_span_is_read_back_as_it_was_written(span: timedelta) -> None:
+@given(st.integers(0, date.max.toordinal() * 86_400 * SECOND))
+def test_a_span_is_read_back_as_it_was_written(span: Micros) -> None:
     assert parse_span(format_span(span)) == span
 
 
 @unhurried
 @given(st.decimals(0, 10**9, places=6))
 def test_decimals_of_a_span_are_exact(seconds: Fraction) -> None:
-    assert Fraction(parse_span(f"{seconds:f}s") // MICROSECOND, 1_000_000) == Fraction(seconds)
+    assert Fraction(parse_span(f"{seconds:f}s"), 1_000_000) == Fraction(seconds)
 
 
 def test_a_negative_span_is_not_written() -> None:
     with pytest.raises(ValueError, match="negative"):
-        format_span(-MICROSECOND)
+        format_span(-1)
 
 
 # ---- zones

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Mapping
-from datetime import UTC, datetime, timedelta, tzinfo
+from datetime import UTC, datetime, tzinfo
 from typing import Any
 
 from tifftockd import clock
@@ -195,7 +195,7 @@ def _read_due(given: Mapping[str, Any], zone: tzinfo, now: Micros) -> tuple[Micr
 
 
 def _written_in(span: Micros) -> str:
-    return f"in {format_span(timedelta(microseconds=span))}"
+    return f"in {format_span(span)}"
 
 
 def _read_in(span: Micros, now: Micros) -> Micros:

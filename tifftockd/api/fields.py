@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from datetime import timedelta
 from enum import StrEnum
 from typing import Any, TypeVar
 
@@ -58,7 +57,7 @@ def _when(name: str, value: object) -> str:
 
 def _span(name: str, value: Any) -> Micros:
     try:
-        return parse_span(value) // timedelta(microseconds=1)
+        return parse_span(value)
     except InvalidTime as error:
         raise InvalidTime(f"'{name}': {error.message}", field=name) from None
 

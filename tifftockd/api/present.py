@@ -3,10 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from datetime import timedelta, tzinfo
+from datetime import tzinfo
 from typing import Any
 
-from tifftockd.clock import Micros
 from tifftockd.config import Config
 from tifftockd.reminder import CatchUp, Entry, Overlap, Reminder, Repeat, State
 from tifftockd.when import format_instant, format_span, zone_or
@@ -28,7 +27,7 @@ def show_reminder(reminder: Reminder, config: Config, why_not: Callable[[str], s
         "to": reminder.to,
         "options": reminder.options,
         "tz": reminder.tz,
-        "max_late": show_span(reminder.max_late),
+        "max_late": format_span(reminder.max_late),
         "state": reminder.state,
         "attempts": reminder.attempts,
         "key": reminder.key,
@@ -74,8 +73,3 @@ def show_entry(entry: Entry, config: Config) -> dict[str, Any]:
         "error": entry.error,
         "output": entry.output,
     }
-
-
-def show_span(span: Micros) -> str:
-    """A span as it may be sent."""
-    return format_span(timedelta(microseconds=span))

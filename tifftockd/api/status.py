@@ -6,13 +6,12 @@ from typing import Any
 
 from tifftockd import __version__
 from tifftockd.api.access import member
-from tifftockd.api.present import show_span
 from tifftockd.api.route import Answer, Api, Request, route
 from tifftockd.config import Config
 from tifftockd.errors import StoreUnavailable
 from tifftockd.handlers.spec import MethodSpec
 from tifftockd.store import Summary
-from tifftockd.when import format_instant
+from tifftockd.when import format_instant, format_span
 
 
 @route("GET /handlers", access=member, gives={200: "Handlers"})
@@ -37,7 +36,7 @@ def _show_method(spec: MethodSpec, config: Config) -> dict[str, Any]:
         "options": spec.options,
         "needs_to": spec.needs_to,
         "repeatable": spec.repeatable,
-        "timeout": show_span(config.handler_timeout if spec.timeout is None else spec.timeout),
+        "timeout": format_span(config.handler_timeout if spec.timeout is None else spec.timeout),
         "concurrency": config.handler_concurrency if spec.concurrency is None else spec.concurrency,
     }
 

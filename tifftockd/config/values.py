@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable
-from datetime import timedelta, tzinfo
+from datetime import tzinfo
 from pathlib import Path
 
 from tifftockd.clock import Micros
@@ -109,9 +109,9 @@ def span(most: str) -> Callable[[str], Micros]:
             value = parse_span(text)
         except InvalidTime:
             raise Unusable("not a span; write it like 90s, 24h or 1h 30min (units: us, ms, s, min, h, d, w)") from None
-        if not timedelta() < value <= bound:
+        if not 0 < value <= bound:
             raise Unusable(f"out of range; it must be longer than nothing and at most {most}")
-        return value // timedelta(microseconds=1)
+        return value
 
     return parse
 

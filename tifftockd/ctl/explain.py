@@ -186,7 +186,7 @@ def _span_of(text: str) -> timedelta | None:
     from tifftockd.when import parse_span
 
     try:
-        return parse_span(text)
+        return timedelta(microseconds=parse_span(text))
     except InvalidTime:
         return None
 

@@ -102,7 +102,7 @@ class Pool(PoolCallbacks):
         """`describe`: what a handler is told of a reminder."""
         self.spec = spec
         self.repeatable = spec.repeatable
-        self.timeout_text = format_span(clock.span(limits.timeout))
+        self.timeout_text = format_span(limits.timeout)
         self._loop = loop
         self._claims = claims
         self._limits = limits

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import re
 from collections.abc import Mapping
-from datetime import timedelta
 from typing import Any, NamedTuple
 
 from tifftockd.clock import Micros
@@ -163,12 +162,12 @@ def _span(cls: type[RemindProcess], name: str) -> Micros | None:
     if value is None:
         return None
     try:
-        span = parse_span(value) // timedelta(microseconds=1)
+        span = parse_span(value)
     except InvalidTime as error:
         raise LoadError(f"{cls.__name__}.{name}: {error}") from None
     if span <= 0:
         raise LoadError(f"{cls.__name__}.{name} must be longer than nothing, like '60s'")
-    if span > parse_span(LONGEST_TIMEOUT) // timedelta(microseconds=1):
+    if span > parse_span(LONGEST_TIMEOUT):
         raise LoadError(f"{cls.__name__}.{name} must be at most {LONGEST_TIMEOUT}")
     return span
 

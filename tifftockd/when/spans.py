@@ -31,7 +31,7 @@ _MOST: Micros = timedelta(days=date.max.toordinal()) // timedelta(microseconds=1
 _HOW = "write it like 10m, 1h 30min or 1.5h, or as a number of seconds"
 
 
-def parse_span(value: str | float) -> timedelta:
+def parse_span(value: str | float) -> Micros:
     """A span, exact to the microsecond: a number of seconds, or a string of parts with the units of systemd.time(7).
 
     From 0 to 9999 years, else InvalidTime, without a field. A float is rounded to the microsecond; a string that asks
@@ -47,7 +47,7 @@ def parse_span(value: str | float) -> timedelta:
     except ValueError as error:
         what = shown(value) if isinstance(value, str) else "of this number of seconds"
         raise InvalidTime(f"cannot use the span {what}: {error}") from None
-    return timedelta(microseconds=span)
+    return span
 
 
 def _from_number(seconds: float) -> Micros:
@@ -96,12 +96,11 @@ def _part(whole: str, decimals: str, unit: str) -> Micros:
 
 
 @lru_cache(256)
-def format_span(span: timedelta) -> str:
+def format_span(span: Micros) -> str:
     """A span of at least 0 in the canonical form, which parse_span reads back exactly: "24h", "1h 30min", "0s"."""
-    left = span // timedelta(microseconds=1)
-    if left < 0:
-        raise ValueError(f"a span cannot be negative: {span!r}")
-    parts = []
+    if span < 0:
+        raise ValueError(f"a span cannot be negative: {span}")
+    parts, left = [], span
     for unit, length in _CANONICAL:
         count, left = divmod(left, length)
         if count:
