@@ -9,7 +9,6 @@ from tests.daemon import wait_until
 from tifftockd.errors import NotFound, StoreUnavailable
 from tifftockd.store.writer import Writer
 
-INSERT = text("INSERT OR FAIL INTO t (x, y) VALUES (:x, :y)")
 MANY = 5
 
 
@@ -40,7 +39,7 @@ def together(writer, works, **how):
 
 def put(x):
     def work(tx):
-        tx.insert(INSERT, {"x": x, "y": x})
+        tx.insert("t", {"x": x, "y": x})
         return x
 
     return work

@@ -10,14 +10,6 @@ from sqlalchemy.sql.expression import TextClause
 from tifftockd.reminder import State
 from tifftockd.store import rows
 
-# OR FAIL, or SQLite would keep copies of the pages, to take this one statement back: when it fails, so does all of its
-# transaction.
-INSERT = text(
-    "INSERT OR FAIL INTO reminder (due, written, fire_at, message, method, recipient, options, tz, max_late, retries,"
-    " state, key, owner, created, latest, repeat, until, count, catch_up, overlap, snoozed_from)"
-    " VALUES (:due, :written, :due, :message, :method, :recipient, :options, :tz, :max_late, :retries, 'pending',"
-    " :key, :owner, :created, :latest, :repeat, :until, :count, :catch_up, :overlap, :snoozed_from)"
-)
 REARM = text(
     "UPDATE reminder SET due = :due, written = :written, fire_at = :due, message = :message, method = :method,"
     " recipient = :recipient, options = :options, tz = :tz, max_late = :max_late, retries = :retries, latest = :latest,"
@@ -31,8 +23,6 @@ NEXT = text(
     " state = 'pending', attempts = 0, failures = 0, interruptions = 0, last_error = NULL, claimed = NULL,"
     " repeatable = NULL, ended = NULL WHERE id = :id AND state = :was"
 )
-# Many at once: their ids are given, as executemany tells none.
-INSERT_AS = text(str(INSERT).replace("(due,", "(id, due,").replace("(:due,", "(:id, :due,"))
 # The ids as a JSON array: a list cannot be bound.
 MANY = text(f"SELECT {rows.REMINDER} FROM reminder WHERE id IN (SELECT value FROM json_each(:ids))")
 ONE = text(f"SELECT {rows.REMINDER} FROM reminder WHERE id = :id")
@@ -62,11 +52,6 @@ def page(states: frozenset[State]) -> TextClause:
 HISTORY = text(f"SELECT {rows.ENTRY} FROM history WHERE id < :before ORDER BY id DESC LIMIT :limit")
 HISTORY_OF_REMINDER = text(
     f"SELECT {rows.ENTRY} FROM history WHERE reminder = :reminder AND id < :before ORDER BY id DESC LIMIT :limit"
-)
-INSERT_HISTORY = text(
-    "INSERT INTO history (reminder, attempt, key, method, recipient, message, options, tz, due, started, finished,"
-    " outcome, error, output, max_late, retries) VALUES (:reminder, :attempt, :key, :method, :recipient, :message,"
-    " :options, :tz, :due, :started, :finished, :outcome, :error, :output, :max_late, :retries)"
 )
 DUE = text(
     "SELECT fire_at, id FROM reminder INDEXED BY reminder_next WHERE state = 'pending' AND method = :method"

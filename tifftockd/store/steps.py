@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-import secrets
+import os
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from typing import Any, Protocol
 
@@ -26,6 +26,9 @@ class Recalled(Protocol):
     def done(self) -> Callable[[], None]:
         """To be called when it is."""
 
+
+# sqlite3 takes a StrEnum for a type of its own, and looks for a way to adapt it.
+_PENDING = State.PENDING.value
 
 # Takes a claim back that no worker has begun; None when it is too late.
 Recall = Callable[[int], Recalled | None]
@@ -51,23 +54,27 @@ def arm(draft: Draft) -> dict[str, Any]:
 
 
 def _new_key() -> str:
-    return secrets.token_hex(16)
+    return os.urandom(16).hex()
 
 
 def insert(tx: Transaction, draft: Draft, owner: int | None, now: Micros) -> Reminder:
     """A new row."""
-    values = arm(draft)
-    id_ = tx.insert(sql.INSERT, values | {"owner": owner, "created": now})
-    return _new(id_, draft, values["key"], owner, now)
+    row = _row(draft, owner, now)
+    return _new(tx.insert("reminder", row), draft, row["key"], owner, now)
 
 
 def insert_all(tx: Transaction, drafts: Sequence[Draft], owner: int | None, now: Micros) -> list[Reminder]:
     """New rows, their ids in the drafts' order."""
     first = (tx.value(sql.LAST_ID) or 0) + 1
-    values = [arm(draft) | {"id": id_, "owner": owner, "created": now} for id_, draft in enumerate(drafts, first)]
-    if values:
-        tx.insert_each(sql.INSERT_AS, values)
-    return [_new(row["id"], draft, row["key"], owner, now) for row, draft in zip(values, drafts, strict=True)]
+    # Their ids are given, as an INSERT of many tells none.
+    made = [_row(draft, owner, now) | {"id": id_} for id_, draft in enumerate(drafts, first)]
+    if made:
+        tx.insert_each("reminder", made)
+    return [_new(row["id"], draft, row["key"], owner, now) for row, draft in zip(made, drafts, strict=True)]
+
+
+def _row(draft: Draft, owner: int | None, now: Micros) -> dict[str, Any]:
+    return arm(draft) | {"fire_at": draft.due, "state": _PENDING, "owner": owner, "created": now}
 
 
 def _new(id_: int, draft: Draft, key: str, owner: int | None, now: Micros) -> Reminder:
@@ -218,7 +225,7 @@ def settle(tx: Transaction, settlements: Sequence[Settlement]) -> None:
     kept = [_moved(one) for one in settlements if one.state is not None and one.next is None]
     armed = [_armed(one.reminder, one.next) for one in settlements if one.next is not None]
     if entries:
-        tx.insert_each(sql.INSERT_HISTORY, entries)
+        tx.insert_each("history", entries)
     if dropped:
         tx.execute(sql.DELETE, {"ids": json.dumps(dropped)})
     if kept:
