@@ -49,6 +49,7 @@ def make_app(
     api = Api(store, scheduler, registry, config, now, started=now(), routes=ROUTES)
     app = bottle.Bottle()
     app.catchall = False
+    app.uninstall(True)  # plugins, which would look at each answer: those here are bytes already
     app.add_hook("before_request", _check_path)
     app.default_error_handler = lambda error: _refuse(api, error)
     for route in ROUTES:

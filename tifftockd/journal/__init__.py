@@ -20,7 +20,7 @@ import threading
 from collections import deque
 from collections.abc import Iterable, Iterator, Mapping
 from enum import IntEnum
-from functools import lru_cache
+from functools import cache
 from typing import TYPE_CHECKING, NamedTuple
 
 from tifftockd.journal.ids import MESSAGE_IDS
@@ -84,7 +84,7 @@ class Journal:
     def events(self, events: Iterable[Event]) -> None:
         """Write several, in their order: cheaper than one by one."""
         # Whatever a field's __str__ raises, or the kernel says: the daemon's work goes on.
-        with contextlib.suppress(Exception):
+        try:
             self._entries.extend([_entry(*event) for event in events if event[1] <= self.level])
             while self._entries and self._lock.acquire(timeout=0 if self._taking_along else _PATIENCE):
                 try:
@@ -93,6 +93,8 @@ class Journal:
                     self._lock.release()
                 if not all_written:
                     return  # who brought it waits for the lock
+        except Exception:  # noqa: BLE001, S110
+            pass
 
     def after_fork(self) -> None:
         """In the child: the lock may belong to a thread that is not there, and what waits is the parent's to write."""
@@ -145,8 +147,10 @@ class Journal:
     def _write(self, lines: list[str]) -> None:
         for block in _blocks([line.encode("utf-8", "backslashreplace") for line in lines]):
             # One that is lost, as on a full disk, takes no other along, nor what other threads have left to this one.
-            with contextlib.suppress(OSError):
+            try:
                 self._write_block(block)
+            except OSError:
+                pass
 
     def _write_block(self, data: bytes) -> None:
         for start in range(0, len(data), _PIECE):
@@ -246,7 +250,7 @@ def _quote(text: str) -> str:
     return '"' + "".join(_escape(mark) for mark in text) + '"'
 
 
-_name = lru_cache(_quote)  # of events and fields there are few
+_name = cache(_quote)  # of events and fields there are few
 
 
 def _escape(mark: str) -> str:
@@ -256,7 +260,7 @@ def _escape(mark: str) -> str:
     return mark if mark.isprintable() else mark.encode("unicode_escape").decode("ascii")
 
 
-@lru_cache  # as _name
+@cache  # as _name
 def _field_name(key: str) -> str:
     """Capital letters, digits and underscores, at most 64: what journald takes."""
     name = "".join(mark if mark.isascii() and mark.isalnum() else "_" for mark in key)

@@ -8,7 +8,6 @@ import threading
 from collections.abc import Callable
 from typing import Any
 
-from waitress import wasyncore
 from waitress.channel import HTTPChannel
 
 from tifftockd import clock
@@ -90,7 +89,7 @@ class Channel(HTTPChannel):  # type: ignore[misc]
             return
         try:
             if not self.requests:
-                wasyncore.read(self)  # an error shows there too, and an end only after the last request
+                self.handle_read()  # an error shows there too, and an end only after the last request
             if self.requests:
                 self.service()
         except BaseException:

@@ -21,6 +21,7 @@ LONGEST_CHUNK_LINE = 1024
 # Of a body with all that is around its chunks: one may be of a byte, and waitress lets empty lines stand between them.
 LARGEST_CHUNKED = 8 * LARGEST_BODY
 
+_VERSION = re.compile(r"[0-9]\.[0-9]")
 # RFC 9110, 2.5: a higher minor version is treated as the highest that is known.
 _LATER_MINOR = re.compile(rb"([^\r\n]* HTTP/1\.)[2-9](?=\r\n)")
 # RFC 9112, 5.2 and 6.1: may be refused, and others read these in other ways.
@@ -50,7 +51,8 @@ class Parser(HTTPRequestParser):  # type: ignore[misc]
             # An URL with half of an IPv6 address, a Content-Length that int() refuses
             self._fail(BadRequest("a number or the URL in it cannot be read"))
             return len(data)
-        self._refuse_excess()
+        if self.chunked:
+            self._refuse_excess()
         if self.error is not None or self.completed:
             # Else waitress would ask for the body of a request that it has refused, or that has none.
             self.expect_continue = False
@@ -70,13 +72,13 @@ class Parser(HTTPRequestParser):  # type: ignore[misc]
             header_plus = later[1] + b"1" + header_plus[later.end() :]
         super().parse_header(header_plus)
         headers: dict[str, str] = self.headers
-        if not re.fullmatch(r"[0-9]\.[0-9]", self.version):
+        if not _VERSION.fullmatch(self.version):
             raise ParsingError("the request line must end in HTTP/1.1")
         if not self.version.startswith("1."):
             self._fail(VersionNotSupported(f"HTTP/{self.version} is not spoken here: use HTTP/1.1"))
             return
         # RFC 9112, 9.6: it may stand among others, where waitress does not look for it.
-        if "close" in re.split(r"[ \t,]+", headers.get("CONNECTION", "").lower()):
+        if "CONNECTION" in headers and "close" in re.split(r"[ \t,]+", headers["CONNECTION"].lower()):
             headers["CONNECTION"], self.connection_close = "close", True
         # RFC 9112, 3.2
         if self.version == "1.1" and ("HOST" not in headers or "," in headers["HOST"]):
