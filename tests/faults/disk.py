@@ -15,9 +15,9 @@ from tests.faults import preload, recording
 from tests.faults.outside import marks
 from tests.faults.processes import kill_all
 from tests.faults.using import MONTH, Use
+from tifftockd.store.connection import FULL
 
-# The daemon's checkpoint begins when its log has so many pages; a frame of the log is a page and its header.
-_CHECKPOINT = 4000
+# Of the log: a page and its header.
 _FRAME = 24 + 4096
 # What the prepared history is cut to.
 _KEPT = 60
@@ -39,15 +39,15 @@ def prepare(folder):
     waiting = set()
     daemon.start()
     try:
-        while _frames(daemon) < _CHECKPOINT * 0.6:
+        while _frames(daemon) < FULL * 0.6:
             for _ in range(10):
                 daemon.remind(message="x" * 1500)
             wait_until(lambda: not daemon.get("/reminders"), "the deliveries")
-        while _frames(daemon) < _CHECKPOINT - 60:
+        while _frames(daemon) < FULL - 60:
             waiting.add(daemon.remind(**{"in": MONTH})["id"])
     finally:
         kill_all(daemon)
-    assert _frames(daemon) < _CHECKPOINT
+    assert _frames(daemon) < FULL
     return Prepared(folder, frozenset(waiting))
 
 

@@ -23,6 +23,7 @@ import tifftockd
 from tests.age import TO_SCHEMA_1
 from tests.daemon import PATIENCE, Daemon, wait_until
 from tests.faults import recording
+from tifftockd.store.connection import FULL
 
 EFFECT = '''
 import json, os, time
@@ -56,9 +57,8 @@ COUNT = 5
 
 # In chapters that clean: entries of history, and final reminders, that are kept.
 KEPT = 4
-# Bytes of a frame in the write-ahead log: 24 and the page. At 4,000 frames whoever commits copies it: connection.py.
+# Bytes of a frame in the write-ahead log: 24 and the page.
 FRAME = 4120
-FULL = 4000
 # What takes pages of its own, so that there are some to give back when it is dropped.
 LONG = "long " * 1_800
 
