@@ -15,7 +15,7 @@ MANY = 5
 @pytest.fixture
 def writer(tmp_path):
     writer = Writer(f"sqlite:///{tmp_path}/t.db", lambda _: None)
-    writer.start(lambda cursor: cursor.execute("CREATE TABLE t (x INTEGER, y INTEGER)"))
+    writer.start(lambda cursor: cursor.execute("CREATE TABLE t (x INTEGER, y INTEGER, z TEXT)"))
     yield writer
     writer.close()
 
@@ -47,6 +47,15 @@ def put(x):
 
 def stored(writer):
     return [row[0] for row in writer.run(lambda tx: tx.execute(text("SELECT x FROM t ORDER BY x")).fetchall())]
+
+
+@pytest.mark.parametrize("count", [1, 8, 9, 64, 73])
+@pytest.mark.parametrize("nulls", [0, 1, 7, 8])
+def test_many_rows_are_stored_as_they_are_with_what_is_null(writer, count, nulls):
+    rows = [{"x": x, "y": -x, "z": None if x % 8 < nulls else f"{x}"} for x in range(count)]
+    writer.run(lambda tx: tx.insert_each("t", rows))
+    found = writer.run(lambda tx: tx.execute(text("SELECT x, y, z FROM t ORDER BY x")).fetchall())
+    assert found == [tuple(row.values()) for row in rows]
 
 
 @pytest.mark.parametrize("single", [True, False])
