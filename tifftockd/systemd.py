@@ -142,13 +142,15 @@ class Watchdog:
                     self._notifier.alive()
                 probe_at = clock.monotonic() + (self._every if well else min(self._every, _AGAIN))
             self._changed.clear()  # before it is looked at: what comes from now on is shown by the next
+            if self._stopping.is_set():
+                return  # or this was the call to end, and there will be no other
             shown = self._notifier.status(self._status(), clock.monotonic())
             if self._changed.wait(self._left(probe_at, None if shown else STATUS_EVERY)):
                 # What comes in a burst is shown together, and wakes nobody meanwhile.
                 self._stopping.wait(self._left(probe_at, STATUS_EVERY))
 
     def _left(self, probe_at: float, most: float | None) -> float | None:
-        """Seconds until the next probe, and at the most; None: without an end."""
+        """Seconds until the next probe, or `most` if that is less; None: without an end."""
         if not self._every:
             return most
         left = max(0.0, probe_at - clock.monotonic())

@@ -180,6 +180,19 @@ def test_what_changes_in_a_burst_wakes_nobody_for_each(manager):
     watchdog.stop()
 
 
+def test_it_ends_at_once_also_when_that_is_said_during_a_probe(manager):
+    def probe(patience):
+        stopping.start()
+        return watchdog._stopping.wait(10)
+
+    watchdog = Watchdog(Notifier(os.environ), {"WATCHDOG_USEC": "60000000"}, probe, lambda: "as it is")
+    stopping = threading.Thread(target=watchdog.stop, daemon=True)
+    watchdog.start()
+    wait_until(lambda: stopping.ident is not None, "the probe")
+    stopping.join(10)
+    assert not stopping.is_alive()
+
+
 # ---- sockets: in a child process, as descriptors count from 3
 
 CHILD = """
