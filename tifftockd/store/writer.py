@@ -60,9 +60,7 @@ class Transaction:
 
     def insert(self, table: str, row: dict[str, Any]) -> int:
         """A new row, its values by the names of their columns; its id."""
-        # What is None is not sent: sqlite3 looks for a way to adapt each, which for eight takes a third of the INSERT.
-        given = {name: value for name, value in row.items() if value is not None}
-        cursor = self._cursor.execute(_insert(table, tuple(given), 1), tuple(given.values()))
+        cursor = self._cursor.execute(_insert(table, tuple(row), 1), tuple(row.values()))
         return cursor.lastrowid  # type: ignore[return-value]  # None only before the first INSERT
 
     def execute_each(self, sql: TextClause, parameters: list[dict[str, Any]]) -> None:
@@ -70,9 +68,9 @@ class Transaction:
         self._cursor.executemany(_compiled(sql, self._dialect), parameters)
 
     def insert_each(self, table: str, rows: list[dict[str, Any]]) -> None:
-        """Such rows, of the same names, of which two are never None: several at a time, in less than half the time."""
-        names = tuple(name for name in rows[0] if any(row[name] is not None for row in rows))
-        values, start = operator.itemgetter(*names), 0
+        """Such rows, all of the same columns: several at a time, which takes SQLite less than half the time."""
+        names, start = tuple(rows[0]), 0
+        values = operator.itemgetter(*names)
         for count in _AT_ONCE:
             while len(rows) - start >= count:
                 some = rows[start : start + count]
