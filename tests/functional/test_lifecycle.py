@@ -384,11 +384,10 @@ def test_an_import_that_took_too_long_is_tried_again_by_itself(daemon, tmp_path)
 
 
 def test_a_method_that_is_loaded_after_the_start_is_told_of_when_it_can_be_used(tmp_path):
-    quick = "from tifftockd import RemindProcess\nclass Quick(RemindProcess):\n def remind(self, message): pass\n"
-    (tmp_path / "quick.py").write_text(quick)
+    (tmp_path / "lamp.py").write_text(LAMP)
     (tmp_path / "slow.py").write_text("import time\ntime.sleep(600)\n")
     told = []
-    executor = Executor(load_config({"HANDLERS_DIR": str(tmp_path)}), lambda: told.append(executor.has("quick")))
+    executor = Executor(load_config({"HANDLERS_DIR": str(tmp_path)}), lambda: told.append(executor.has("lamp")))
     executor.start()
     try:
         # The scheduler looks, and else sleeps on; well before all have been loaded, when it is told again.

@@ -44,7 +44,7 @@ def is_suspect(data: bytes, objects: int = 1) -> bool:
     `objects`: how many stand side by side. Each has a bracket of its own, and the deepest text is in one of them.
     """
     # UTF-8 holds no half of a surrogate pair and a JSON string no NUL, but as escapes.
-    return data.find(b"\\u") >= 0 or data.count(b"[") + data.count(b"{") >= DEEPEST + objects
+    return b"\\u" in data or data.count(b"[") + data.count(b"{") >= DEEPEST + objects
 
 
 def malformed(message: str, field: str | None = None) -> InvalidInput:

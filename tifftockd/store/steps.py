@@ -27,9 +27,6 @@ class Recalled(Protocol):
         """To be called when it is."""
 
 
-# A bare text, as sqlite3 looks for a way to adapt a StrEnum in vain: half a microsecond of a create's 90.
-_PENDING = State.PENDING.value
-
 # Takes a claim back that no worker has begun; None when it is too late.
 Recall = Callable[[int], Recalled | None]
 
@@ -74,7 +71,7 @@ def insert_all(tx: Transaction, drafts: Sequence[Draft], owner: int | None, now:
 
 
 def _row(draft: Draft, owner: int | None, now: Micros) -> dict[str, Any]:
-    return arm(draft) | {"fire_at": draft.due, "state": _PENDING, "owner": owner, "created": now}
+    return arm(draft) | {"fire_at": draft.due, "state": State.PENDING, "owner": owner, "created": now}
 
 
 def _new(id_: int, draft: Draft, key: str, owner: int | None, now: Micros) -> Reminder:
