@@ -14,6 +14,9 @@ DAY = 86_400 * clock.SECOND
 TO_SCHEMA_1 = """
 BEGIN;
 DROP TABLE replay;
+DROP INDEX reminder_method;
+DROP INDEX reminder_owner;
+DROP INDEX history_outcome;
 ALTER TABLE reminder DROP COLUMN repeat;
 ALTER TABLE reminder DROP COLUMN until;
 ALTER TABLE reminder DROP COLUMN count;

@@ -136,6 +136,13 @@ def test_a_list_that_leads_on_for_ever_is_left():
         said_no(run(server, "list"), 76)
 
 
+def test_an_empty_page_that_leads_on_is_followed():
+    """The daemon may not have found anything yet."""
+    with HttpServer(Answer(200, "[]", {"Link": '</reminders?after=1>; rel="next"'}), Answer(200, "[]")) as server:
+        assert run(server, "list").code == 0
+        assert server.requests[-1].target == "/reminders?after=1"
+
+
 # Things that an answer may be made of.
 NAMES = ["id", "when", "message", "method", "to", "options", "state", "attempts", "retries", "created", "last_error"]
 NAMES += ["reminder", "attempt", "key", "due", "started", "finished", "late_ms", "outcome", "error", "output", "tz"]

@@ -29,7 +29,7 @@ def create(api, count, draw):  # noqa: F811
 @pytest.mark.parametrize("piece", [3, 500])
 @pytest.mark.parametrize("seed", range(3))
 def test_reminders_that_stay_are_listed_once_while_others_come_and_go(api, monkeypatch, piece, seed):  # noqa: F811
-    monkeypatch.setattr("tifftockd.store.PIECE", piece)
+    monkeypatch.setattr("tifftockd.api.pages.PIECE", piece)
     draw = random.Random(seed)
     stay, go = create(api, 40, draw), create(api, 40, draw)
     gone = []
@@ -54,7 +54,7 @@ def test_reminders_that_stay_are_listed_once_while_others_come_and_go(api, monke
 
 @pytest.mark.parametrize("piece", [3, 500])
 def test_history_that_was_there_is_listed_once_while_there_comes_more(api, monkeypatch, piece):  # noqa: F811
-    monkeypatch.setattr("tifftockd.store.PIECE", piece)
+    monkeypatch.setattr("tifftockd.api.pages.PIECE", piece)
     draw = random.Random(1)
 
     def cancel_some():

@@ -3,15 +3,19 @@
 import contextlib
 import functools
 import http.client
+import itertools
 import json
 import os
+import random
 import re
 import socket
+import sqlite3
 import threading
 from dataclasses import replace
 from datetime import UTC, datetime
 from io import BytesIO
 from types import SimpleNamespace
+from urllib.parse import urlencode
 
 import pytest
 from hypothesis import HealthCheck, given, settings, strategies as st
@@ -52,7 +56,8 @@ class Api:
         self.now = NOW
         environ = {"XDG_STATE_HOME": str(folder), "XDG_RUNTIME_DIR": str(folder), "TZ": "Europe/Berlin"}
         self.config = replace(load_config(environ), api_keys=KEYS)
-        self.store = Store("sqlite:///" + str(folder / "t.db"), folder / "t.db")
+        self.database = folder / "t.db"
+        self.store = Store(f"sqlite:///{self.database}", self.database)
         self.store.open()
         self.scheduler = Scheduler(self.store, self.config)
         self.registry = Registry([*builtin_specs({}), LAMP], loading=False)
@@ -384,7 +389,7 @@ def test_reminders_are_found_by_method_owner_and_time(api):
 
 @pytest.mark.parametrize("piece", [3, 5, 500])
 def test_pages_lead_through_the_whole_list(api, monkeypatch, piece):
-    monkeypatch.setattr("tifftockd.store.PIECE", piece)
+    monkeypatch.setattr("tifftockd.api.pages.PIECE", piece)
     made = [api.remind(**{"in": 3600 + n % 3})["id"] for n in range(10)]
     found = follow(api, "/reminders?limit=4&state=pending&method=log")
     assert [len(page) for page in found] == [4, 4, 2]
@@ -393,6 +398,70 @@ def test_pages_lead_through_the_whole_list(api, monkeypatch, piece):
     assert sorted(whole) == made
     assert [len(page) for page in follow(api, "/reminders?limit=5")] == [5, 5]
     assert [len(page) for page in follow(api, "/reminders?limit=10")] == [10]
+
+
+@pytest.mark.parametrize("looked", [2, 2000])
+def test_a_list_has_all_that_fits_and_nothing_else(api, monkeypatch, looked):
+    """Whatever is asked for, and by whichever index it is found."""
+    monkeypatch.setattr("tifftockd.store.steps.LOOKED", looked)
+    draw = random.Random(looked)
+    for n in range(60):
+        method, ask = draw.choice(["log", "log", "lamp"]), draw.choice([api.request, api.request_tcp])
+        fields = {"in": 3600 + n % 7, "message": "x", "method": method} | ({"to": "attic"} if method == "lamp" else {})
+        assert ask("POST", "/remind", fields, x_api_key=KEYS[0])[0] == 201
+    with contextlib.closing(sqlite3.connect(api.database)) as database, database:
+        for id_, state in enumerate(draw.choices([*State], weights=[4, 1, 1, 1, 1], k=60), start=1):
+            ended = None if state in ("pending", "firing") else NOW
+            database.execute("UPDATE reminder SET state = ?, ended = ? WHERE id = ?", (state, ended, id_))
+    everything = api.get("/reminders?state=all")
+    assert len(everything) == 60
+    for state, method, owner in itertools.product(
+        [None, "all", *State], [None, "log", "lamp", "fax"], [None, "me", "7"]
+    ):
+        states = {None: {"pending", "firing"}, "all": {*State}}.get(state, {state})
+        asked = {"state": state, "method": method, "owner": owner}
+        fitting = [
+            one["id"]
+            for one in everything
+            if one["state"] in states
+            and method in (None, one["method"])
+            and (owner is None or one["owner"] == {"me": os.getuid(), "7": 7}[owner])
+        ]
+        query = urlencode({name: value for name, value in asked.items() if value is not None} | {"limit": 4})
+        assert [id_ for page in follow(api, f"/reminders?{query}") for id_ in ids(page)] == fitting, query
+
+
+@pytest.mark.parametrize("looked", [2, 2000])
+def test_history_has_all_that_fits_and_nothing_else(api, monkeypatch, looked):
+    monkeypatch.setattr("tifftockd.store.steps.LOOKED", looked)
+    for n in range(30):
+        reminder = api.remind()
+        if n % 3:
+            api.end(api.begin(reminder))
+            api.request("POST", f"/reminder/{reminder['id']}/snooze", {"in": "1h"})
+        api.request("DELETE", f"/reminder/{reminder['id']}")
+    everything = api.get("/history?limit=1000")
+    outcomes = {one["outcome"] for one in everything}
+    assert outcomes == {"failed", "cancelled"}
+    for reminder, outcome in itertools.product([None, 2, 3, 99], [None, *sorted(outcomes), "delivered"]):
+        fitting = [
+            one["id"] for one in everything if reminder in (None, one["reminder"]) and outcome in (None, one["outcome"])
+        ]
+        asked = {"reminder": reminder, "outcome": outcome}
+        query = urlencode({name: value for name, value in asked.items() if value is not None} | {"limit": 3})
+        assert [id_ for page in follow(api, f"/history?{query}") for id_ in ids(page)] == fitting, query
+
+
+def test_a_page_that_takes_too_long_ends_with_what_it_has(api, monkeypatch):
+    """Also with nothing, where what fits is rare: the rest is where its Link leads."""
+    monkeypatch.setattr("tifftockd.store.steps.LOOKED", 3)
+    for _ in range(4):
+        api.request_tcp("POST", "/remind", {"in": "1h", "message": "x", "method": "log"}, x_api_key=KEYS[0])
+    made = [api.remind() for _ in range(8)]
+    monkeypatch.setattr(pages, "PATIENCE", -1)
+    path = "/reminders?method=log&owner=me"
+    assert [len(page) for page in follow(api, path)] == [0, 2, 3, 3, 0]
+    assert [id_ for page in follow(api, path) for id_ in ids(page)] == ids(made)
 
 
 def test_a_page_ends_before_it_gets_too_large(api, monkeypatch):
@@ -434,7 +503,7 @@ def test_history_is_listed_newest_first_and_found_by_reminder_and_outcome(api):
 
 @pytest.mark.parametrize("piece", [3, 5, 500])
 def test_pages_lead_through_the_whole_history(api, monkeypatch, piece):
-    monkeypatch.setattr("tifftockd.store.PIECE", piece)
+    monkeypatch.setattr("tifftockd.api.pages.PIECE", piece)
     for _ in range(5):
         api.request("DELETE", f"/reminder/{api.remind()['id']}")
     found = follow(api, "/history?limit=2&outcome=cancelled")

@@ -9,16 +9,22 @@ from tifftockd.reminder import State
 from tifftockd.store import sql
 from tifftockd.store.schema import MIGRATIONS
 
+ALL = frozenset(State)
 INDEXES = {
     "UPCOMING": (sql.UPCOMING, {"reminder_next": 3}),
     "DUE": (sql.DUE, {"reminder_next": 1}),
     "EXPIRED": (sql.EXPIRED, {"reminder_latest": 1}),
     "NEXT_LATEST": (sql.NEXT_LATEST, {"reminder_latest": 1}),
     "FIRING": (sql.FIRING, {"reminder_list": 1}),
-    "page": (sql.page(frozenset(State)), {"reminder_list": len(State)}),
+    "page": (sql.page(ALL, frozenset(), None), {"reminder_list": len(State)}),
+    "page by method": (sql.page(ALL, frozenset({"method"}), "method"), {"reminder_method": len(State) - 1}),
+    "page by owner": (sql.page(ALL, frozenset({"owner", "method"}), "owner"), {"reminder_owner": len(State) - 1}),
     "ONE": (sql.ONE, {"INTEGER PRIMARY KEY": 1}),
     "MANY": (sql.MANY, {"INTEGER PRIMARY KEY": 1}),
-    "HISTORY_OF_REMINDER": (sql.HISTORY_OF_REMINDER, {"history_reminder": 1}),
+    "history": (sql.history(frozenset(), None), {"INTEGER PRIMARY KEY": 1}),
+    "history by reminder": (sql.history(frozenset({"reminder"}), "reminder"), {"history_reminder": 1}),
+    "history by outcome": (sql.history(frozenset({"outcome"}), "outcome"), {"history_outcome": 1}),
+    **{f"FEW {column}": (statement, {f"_{column}": 1}) for column, statement in sql.FEW.items()},
     "CLEAN_FINAL": (sql.CLEAN_FINAL, {"reminder_ended": 1}),
     "OLDEST_FINAL": (sql.OLDEST_FINAL, {"reminder_ended": 1}),
 }

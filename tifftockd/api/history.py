@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from tifftockd.api.access import member
-from tifftockd.api.pages import gather, rows_for
+from tifftockd.api.pages import gather
 from tifftockd.api.present import show_entry
 from tifftockd.api.query import LAST_ID, MOST, link_to_next, number, read_choice, read_number
 from tifftockd.api.route import Answer, Api, Parameter, Request, route
@@ -29,9 +29,8 @@ def list_history(api: Api, request: Request) -> Answer:
     reminder = read_number(query, REMINDER)
     outcome = read_choice(query, "outcome", Outcome)
     limit = read_number(query, LIMIT) or 100
-    rows = rows_for(limit, filtered=outcome is not None)
 
-    def read_on(before: int | None) -> tuple[list[Entry], int | None]:
+    def read_on(before: int | None, rows: int) -> tuple[list[Entry], int | None]:
         page = api.store.history(HistoryQuery(reminder, outcome, before, rows))
         return page.entries, page.before
 

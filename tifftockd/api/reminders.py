@@ -12,7 +12,7 @@ from tifftockd.api.body import EXAMPLE
 from tifftockd.api.drafts import new_draft, revised_draft
 from tifftockd.api.fields import read_fields
 from tifftockd.api.once import KEY, read_once, replayed
-from tifftockd.api.pages import gather, rows_for
+from tifftockd.api.pages import gather
 from tifftockd.api.patterns import ANY
 from tifftockd.api.present import show_reminder
 from tifftockd.api.query import MOST, link_to_next, number, read_choice, read_instant, read_number
@@ -187,9 +187,8 @@ def list_reminders(api: Api, request: Request) -> Answer:
     states, method, owner = _states(request), query.get("method"), _owner(request)
     due_before = read_instant(request, "due_before")
     limit = read_number(query, LIMIT) or MOST
-    rows = rows_for(limit, filtered=method is not None or owner is not None)
 
-    def read_on(after: tuple[Micros, int] | None) -> tuple[list[Reminder], tuple[Micros, int] | None]:
+    def read_on(after: tuple[Micros, int] | None, rows: int) -> tuple[list[Reminder], tuple[Micros, int] | None]:
         page = api.store.page(ReminderQuery(states, method, owner, due_before, after, rows))
         return page.reminders, page.after
 

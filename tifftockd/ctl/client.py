@@ -136,8 +136,8 @@ class Client:
                 yield item
                 left = None if left is None else left - 1
             link = _NEXT.search(answer.headers.get("Link") or "")
-            if link is not None and not answer.value:
-                raise self.stranger("a list goes on without an end")
+            if link is not None and link[1] == following:
+                raise self.stranger("a list goes on where it began")
             following = link and link[1]
 
     def stranger(self, why: str) -> Failure:

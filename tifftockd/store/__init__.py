@@ -204,31 +204,28 @@ class Store:
         return self._writer.run(change)
 
     def page(self, query: ReminderQuery) -> ReminderPage:
-        """What fits among the next rows."""
+        """The next reminders that fit."""
         due, id_ = query.after or (-(2**63), 0)
         before = 2**63 - 1 if query.due_before is None else query.due_before
-        parameters = {"due": due, "id": id_, "before": before, "limit": query.rows}
+        parameters = {"due": due, "id": id_, "before": before}
+        asked = _asked(method=query.method, owner=query.owner)
 
         def page(tx: Transaction) -> ReminderPage:
-            places = tx.execute(sql.page(query.states), parameters).fetchall()
-            found = [
-                reminder
-                for reminder in steps.read(tx, [id_ for _, id_ in places])
-                if query.method in (None, reminder.method) and query.owner in (None, reminder.owner)
-            ]
-            return ReminderPage(found, places[-1] if len(places) == query.rows else None)
+            statement = sql.page(query.states, frozenset(asked), steps.along(tx, asked))
+            found, after = steps.look(tx, statement, parameters, asked, query.rows)
+            return ReminderPage(steps.read(tx, [id_ for _, id_ in found]), after)
 
         return self._writer.run(page, writes=False)
 
     def history(self, query: HistoryQuery) -> HistoryPage:
-        """What fits among the next entries."""
-        parameters = {"before": query.before or 2**63 - 1, "reminder": query.reminder, "limit": query.rows}
-        statement = sql.HISTORY if query.reminder is None else sql.HISTORY_OF_REMINDER
+        """The next entries that fit."""
+        parameters = {"before": query.before or 2**63 - 1}
+        asked = _asked(reminder=query.reminder, outcome=query.outcome)
 
         def page(tx: Transaction) -> HistoryPage:
-            found = [steps.entry(row) for row in tx.execute(statement, parameters)]
-            entries = [entry for entry in found if query.outcome in (None, entry.outcome)]
-            return HistoryPage(entries, found[-1].id if len(found) == query.rows else None)
+            statement = sql.history(frozenset(asked), steps.along(tx, asked))
+            found, before = steps.look(tx, statement, parameters, asked, query.rows)
+            return HistoryPage(steps.read_entries(tx, [id_ for (id_,) in found]), None if before is None else before[0])
 
         return self._writer.run(page, writes=False)
 
@@ -372,6 +369,10 @@ class Store:
             return min((end for end in ends if end is not None), default=None)
 
         return self._writer.run(oldest, writes=False)
+
+
+def _asked(**asked: int | str | None) -> dict[str, int | str]:
+    return {name: value for name, value in asked.items() if value is not None}
 
 
 def _make_folder(folder: Path) -> None:

@@ -11,13 +11,15 @@ from tifftockd.reminder import Entry, Outcome, Reminder, Settlement, State
 
 # Rows that one request reads at the most: about 2 ms of the writer's time.
 PIECE = 500
+# Rows that one request looks at for those, where others may be among them: some 2 ms as well.
+LOOKED = 2000
 # Rows of a table that one request drops, or pages that it gives back, at the most. In a large database each of them
 # costs a page or two elsewhere, written to the log and then to its place: some 15 ms of the writer's time together.
 CLEANED = 50
 
 
 class ReminderQuery(NamedTuple):
-    """Reminders in order of (due, id), from behind the place `after`, of the next `rows` at the most."""
+    """Reminders in order of (due, id), from behind the place `after`, up to `rows` of them."""
 
     states: frozenset[State]
     method: str | None = None
@@ -28,14 +30,14 @@ class ReminderQuery(NamedTuple):
 
 
 class ReminderPage(NamedTuple):
-    """What fits among those rows, and the place from which to go on, or None at the end."""
+    """Those that were found by looking so far, and the place from which to go on, or None at the end."""
 
     reminders: list[Reminder]
     after: tuple[Micros, int] | None
 
 
 class HistoryQuery(NamedTuple):
-    """Entries with the newest first, from before the id `before`, of the next `rows` at the most."""
+    """Entries with the newest first, from before the id `before`, up to `rows` of them."""
 
     reminder: int | None = None
     outcome: Outcome | None = None
@@ -44,7 +46,7 @@ class HistoryQuery(NamedTuple):
 
 
 class HistoryPage(NamedTuple):
-    """What fits among those entries, and the id from before which to go on, or None at the end."""
+    """As ReminderPage, and the id from before which to go on."""
 
     entries: list[Entry]
     before: int | None

@@ -34,25 +34,50 @@ UPDATE = text(
     # A claim that was given back may have been changed by its user meanwhile: then there is nothing to settle.
     " WHERE id = :id AND state = :was"
 )
-# A list: the rows of each state in the order of its index, merged.
-_PAGE_OF_STATE = (
-    "SELECT * FROM (SELECT due, id FROM reminder WHERE state = '{state}' AND (due, id) > (:due, :id)"
+# A list is looked through along one of what is asked for: the places of its next rows, each with whether its row fits
+# the rest, too. The rows of each state come in the order of an index, and are merged.
+_PLACES = (
+    "SELECT * FROM (SELECT due, id, {fits} FROM reminder INDEXED BY {index} WHERE {where} AND (due, id) > (:due, :id)"
     " AND due < :before ORDER BY due, id LIMIT :limit)"
 )
+# In the words by which SQLite knows the rows that the index has.
+_INDEXED = "{along} = :{along} AND state <> 'firing'"
 
 
 @cache
-def page(states: frozenset[State]) -> TextClause:
-    """The places of a list's next rows, over these states."""
-    selects = [_PAGE_OF_STATE.format(state=state) for state in sorted(states)]
+def page(states: frozenset[State], asked: frozenset[str], along: str | None) -> TextClause:
+    """The next places of what is in these states, `along` one of the columns that are asked for, if there are any."""
+    fits, selects = _fits(asked), []
+    for state in sorted(states):
+        index, where = "reminder_list", f"state = '{state}'"
+        if along is not None and state is not State.FIRING:
+            index, where = f"reminder_{along}", f"{_INDEXED.format(along=along)} AND {where}"
+        selects.append(_PLACES.format(fits=fits, index=index, where=where))
     return text(f"{' UNION ALL '.join(selects)} ORDER BY due, id LIMIT :limit")
 
 
-# Bounded by the ids that it looks at, so that a rare outcome costs many short reads and no long one.
-HISTORY = text(f"SELECT {rows.ENTRY} FROM history WHERE id < :before ORDER BY id DESC LIMIT :limit")
-HISTORY_OF_REMINDER = text(
-    f"SELECT {rows.ENTRY} FROM history WHERE reminder = :reminder AND id < :before ORDER BY id DESC LIMIT :limit"
-)
+@cache
+def history(asked: frozenset[str], along: str | None) -> TextClause:
+    """The same of history, the newest first."""
+    where = f"INDEXED BY history_{along} WHERE {along} = :{along} AND" if along is not None else "WHERE"
+    return text(f"SELECT id, {_fits(asked)} FROM history {where} id < :before ORDER BY id DESC LIMIT :limit")
+
+
+def _fits(asked: frozenset[str]) -> str:
+    return " AND ".join([f"{column} = :{column}" for column in sorted(asked)]) or "1"
+
+
+# Whether there are fewer than `limit` of them.
+FEW = {
+    column: text(f"SELECT count(*) < :limit FROM (SELECT 1 FROM {table} WHERE {where} LIMIT :limit)")
+    for column, table, where in (
+        ("method", "reminder", _INDEXED.format(along="method")),
+        ("owner", "reminder", _INDEXED.format(along="owner")),
+        ("reminder", "history", "reminder = :reminder"),
+        ("outcome", "history", "outcome = :outcome"),
+    )
+}
+ENTRIES = text(f"SELECT {rows.ENTRY} FROM history WHERE id IN (SELECT value FROM json_each(:ids)) ORDER BY id DESC")
 DUE = text(
     "SELECT fire_at, id FROM reminder INDEXED BY reminder_next WHERE state = 'pending' AND method = :method"
     " AND fire_at BETWEEN :start AND :until ORDER BY fire_at, id LIMIT :limit"

@@ -4,14 +4,16 @@ from __future__ import annotations
 
 import json
 import os
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from typing import Any, Protocol
+
+from sqlalchemy.sql.expression import TextClause
 
 from tifftockd.clock import Micros
 from tifftockd.errors import Firing, NotFound
 from tifftockd.reminder import FINAL, Draft, Entry, Occurrence, Outcome, Reminder, Settlement, State
 from tifftockd.store import rows, sql
-from tifftockd.store.queries import Want
+from tifftockd.store.queries import LOOKED, Want
 from tifftockd.store.writer import Transaction
 
 
@@ -138,6 +140,33 @@ def _read_alone(tx: Transaction, id_: int, set_aside: Micros | None) -> list[Rem
         return []
     state = tx.value(sql.STATE, {"id": id_})
     return [rows.unreadable(id_, state, reason)] if state else []
+
+
+def along(tx: Transaction, asked: Mapping[str, Any]) -> str | None:
+    """The column that is asked for by which to look through a list: of several, one whose value few rows have."""
+    if len(asked) > 1:
+        for column, value in asked.items():
+            if tx.value(sql.FEW[column], {column: value, "limit": LOOKED}):
+                return column
+    return next(iter(asked), None)
+
+
+def look(
+    tx: Transaction, statement: TextClause, parameters: Mapping[str, Any], asked: Mapping[str, Any], rows: int
+) -> tuple[list[tuple[Any, ...]], tuple[Any, ...] | None]:
+    """Up to so many places that fit, and the place to look on from; None when there is nothing behind it."""
+    # Along the one column that is asked for nearly all fit.
+    limit = rows if len(asked) < 2 else LOOKED
+    looked = tx.execute(statement, {**parameters, **asked, "limit": limit}).fetchall()
+    found = [tuple(place) for *place, fits in looked if fits][:rows]
+    if len(found) == rows:
+        return found, found[-1]
+    return found, looked[-1][:-1] if len(looked) == limit else None
+
+
+def read_entries(tx: Transaction, ids: Sequence[int]) -> list[Entry]:
+    """The entries of these ids, the newest first."""
+    return [entry(row) for row in tx.execute(sql.ENTRIES, {"ids": json.dumps(ids)})] if ids else []
 
 
 def entry(row: Sequence[Any]) -> Entry:

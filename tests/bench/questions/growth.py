@@ -27,12 +27,15 @@ def _with(size):
         create = clients.post("/remind", json.dumps({"in": "1d", "message": "tea is ready", "method": "log"}))
         with place.daemon(pending=size) as daemon:
             deep = _middle(daemon)
-            pages = {"first page": "", "deep page": f"&after={deep[0]}.{deep[1]}"}
-            seconds = place.pick(1.0, 0.4)
-            found = {
-                name: _waited(daemon, clients.get(f"/reminders?limit={PAGE}{after}"), seconds)
-                for name, after in pages.items()
+            pages = {
+                "first page": "/reminders?",
+                "deep page": f"/reminders?after={deep[0]}.{deep[1]}&",
+                "page of one method": "/reminders?method=log&",
+                "page of what there is none of": "/reminders?method=sms&owner=4711&",
+                "history of what there is none of": "/history?outcome=uncertain&",
             }
+            seconds = place.pick(1.0, 0.4)
+            found = {name: _waited(daemon, clients.get(f"{path}limit={PAGE}"), seconds) for name, path in pages.items()}
             found["create"] = _waited(daemon, create, seconds)
             processes.settle(daemon.process.pid)
             found["memory"] = processes.memory(daemon.process.pid)
@@ -71,6 +74,9 @@ FIGURES = (
     ("next due", "µs", "next due", 2),
     ("a page of 100 at the beginning, p50", "ms", ("first page", 50), 2),
     ("a page of 100 in the middle, p50", "ms", ("deep page", 50), 2),
+    ("a page of 100 of one method, p50", "ms", ("page of one method", 50), 2),
+    ("a page of a method and an owner that none have, p50", "ms", ("page of what there is none of", 50), 2),
+    ("a page of an outcome that none had, p50", "ms", ("history of what there is none of", 50), 2),
     ("memory of the whole service", "MiB PSS", "memory", 1.05),
 )
 QUESTION = Question(
