@@ -79,6 +79,7 @@ class Daemon:
         # Only this user reads the database; the sockets' mode is set apart.
         os.umask(0o077)
         threads.share_memory()
+        threads.take_short_turns()
         threads.gather()
         self._store.open(lambda: self._notifier.extend(_MIGRATION))
         try:

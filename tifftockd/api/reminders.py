@@ -17,7 +17,7 @@ from tifftockd.api.patterns import ANY
 from tifftockd.api.present import show_reminder
 from tifftockd.api.query import MOST, link_to_next, number, read_choice, read_instant, read_number
 from tifftockd.api.route import Answer, Api, Parameter, Request, route
-from tifftockd.api.strict import to_json
+from tifftockd.api.strict import to_json, to_json_array
 from tifftockd.clock import Micros
 from tifftockd.errors import InvalidInput, Misfit, Replayed, SomeInvalid
 from tifftockd.reminder import Draft, Reminder, State
@@ -84,7 +84,7 @@ def create_reminders(api: Api, request: Request) -> Answer:
         raise InvalidInput(f"there are {len(body)} reminders: send at most {MOST} at once", kind="too_many")
 
     def answer(made: list[Reminder]) -> bytes:
-        return to_json([_show(api, request, reminder) for reminder in made])
+        return to_json_array(_show(api, request, reminder) for reminder in made)
 
     once = read_once(request, "POST /reminders", body, answer)
     try:

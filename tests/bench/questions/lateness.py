@@ -5,9 +5,11 @@ with each commit synced, other reminders that are due much later. Not the same: 
 thread of its own process. Huey looks once a second, and at(1) knows only minutes, all of its jobs at the same one.
 """
 
+import json
 import random
 import select
 import time
+from functools import partial
 
 from tests.bench import clients
 from tests.bench.notes import Notes, message_at
@@ -19,6 +21,9 @@ from tifftockd import clock
 LEAD = 2 * clock.SECOND
 OTHERS, MANY_OTHERS = 10_000, 1_000_000
 AT_JOBS = 10
+# What a busy client sends at a time, and the seconds that it waits for after each answer
+BATCH = 2_000
+PAUSE = 0.1
 
 
 def _instants(place):
@@ -28,7 +33,7 @@ def _instants(place):
     return sorted(chance.randrange(spread * clock.SECOND) for _ in range(count))
 
 
-def _beside(others):
+def _beside(others, *, busy=False):
     def run(place):
         if place.quick and others > OTHERS:
             raise Skipped("not in a quick run")
@@ -39,14 +44,21 @@ def _beside(others):
             start = clock.now() + LEAD
             for due in (start + offset for offset in offsets):
                 daemon.remind(method="noop", when=message_at(due), message=str(due))
-            return _waited(notes, start, offsets)
+            # Asleep till then, or all that makes them late is this client.
+            return _waited(notes, start, offsets, partial(_send_batches, daemon) if busy else time.sleep)
 
     return run
 
 
-def _waited(notes, start, offsets):
-    # Asleep till then: whoever looks meanwhile makes them late.
-    time.sleep(max(0, start + offsets[-1] - clock.now()) / clock.SECOND)
+def _send_batches(daemon, seconds):
+    batch = [{"in": "1d", "message": "tea is ready", "method": "log"}] * BATCH
+    clients.run(
+        daemon.socket_path, clients.post("/reminders", json.dumps(batch)), clients=1, seconds=seconds, pause=PAUSE
+    )
+
+
+def _waited(notes, start, offsets, wait=time.sleep):
+    wait(max(0, start + offsets[-1] - clock.now()) / clock.SECOND)
     notes.wait(len(offsets), clients.PATIENCE)
     return _found(notes.late())
 
@@ -92,11 +104,13 @@ def _at(place):
 
 
 MANY = "tifftockd, 1,000,000 others"
+BUSY = "tifftockd, beside batches"
 QUESTION = Question(
     "Lateness of a warm handler beside 10,000 others, from due to the first line of `remind`",
     {
         "tifftockd": _beside(OTHERS),
         MANY: _beside(MANY_OTHERS),
+        BUSY: _beside(OTHERS, busy=True),
         "timerfd": _timerfd,
         "APScheduler 3": _apscheduler,
         "Huey": _huey,
@@ -113,8 +127,11 @@ QUESTION = Question(
         Row("begun early", "", "early", reach=below(0)),
         Row("p50 beside 1,000,000", "ms", ("late", 50), of=MANY, beside="tifftockd", reach=at_most(1.3)),
         Row("p99 beside 1,000,000", "ms", ("late", 99), of=MANY, beside="tifftockd"),
+        Row("p50 while a client sends batches of 2,000", "ms", ("late", 50), of=BUSY, beside="tifftockd"),
+        Row("p90 while a client sends batches of 2,000", "ms", ("late", 90), of=BUSY, beside="tifftockd"),
+        Row("p99 while a client sends batches of 2,000", "ms", ("late", 99), of=BUSY, beside="tifftockd"),
     ),
     runs=3,
-    ours=("tifftockd", MANY),
+    ours=("tifftockd", MANY, BUSY),
     curves=Curves("How late handlers begin", "late", ("tifftockd", "timerfd", "APScheduler 3", "Huey")),
 )
