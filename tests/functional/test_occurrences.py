@@ -128,9 +128,9 @@ def test_no_kill_skips_or_doubles_an_occurrence(daemon, tmp_path):
     made = [repeat(daemon, tmp_path, catch_up="all", overlap=overlap, message=overlap) for overlap in ("wait", "skip")]
     chance = random.Random(1)
     for _ in range(6):
-        # Around a full second: a claim comes up to 250 ms before it, its outcome some milliseconds after.
+        # Around a full second: a claim comes up to 50 ms before it, its outcome some milliseconds after.
         now = time.time()
-        time.sleep((chance.uniform(-0.27, 0.02) - now) % 1)
+        time.sleep((chance.uniform(-0.06, 0.02) - now) % 1)
         daemon.kill()
         daemon.start()
     end = time.time()

@@ -120,27 +120,6 @@ def test_what_has_ended_is_recorded_before_more_is_begun(tmp_path, monkeypatch):
     store.close()
 
 
-def test_what_a_crash_would_leave_uncertain_is_claimed_at_the_last_moment(tmp_path, monkeypatch):
-    store, executor, ahead = opened(tmp_path), Ended([]), {}
-    monkeypatch.setattr(executor, "repeatable", lambda method: method == "note")
-    due = clock.now() + SECOND // 2
-    store.create_all([draft(due), draft(due)._replace(method="text")], None, clock.now())
-
-    def turn(settlements, wants, now, **settings):
-        for want in wants:
-            ahead.setdefault(want.method, due - now)
-        return real(settlements, wants, now, **settings)
-
-    real, store.turn = store.turn, turn
-    scheduler = Scheduler(store, load_config({}))
-    scheduler.start(executor)
-    wait_until(lambda: store.summary().counts["firing"] == 2, "the claims")
-    scheduler.stop()
-    assert ahead["text"] <= 50_000
-    assert ahead["note"] <= 250_000
-    store.close()
-
-
 def test_it_is_starting_until_it_runs(tmp_path, monkeypatch):
     store, seen = opened(tmp_path), []
     scheduler = Scheduler(store, load_config({}))

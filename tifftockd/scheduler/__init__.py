@@ -29,10 +29,8 @@ from tifftockd.settling import Policy, settle
 from tifftockd.store import Once, Store, Want
 from tifftockd.threads import make_thread
 
-# Claims are committed so long ahead, in microseconds, that neither the disk's time nor the transaction of a client who
-# creates thousands at once makes anything late. Less where a claim that a crash cut off is not made again.
-_LEAD: Micros = 250_000
-_LEAD_IF_NOT_REPEATABLE: Micros = 50_000
+# Claims are committed so long ahead, in microseconds, that the disk's time makes nothing late.
+_LEAD: Micros = 50_000
 # Workers are started so long before their first attempt, in microseconds. With the parent and a template that imports
 # requests, both let go meanwhile, a fast machine takes 0.3 s for it, a small board several times that.
 _WARM: Micros = 2 * SECOND
@@ -301,14 +299,13 @@ class Scheduler:
         assert self._executor is not None
         wants = []
         for method, fire_at in upcoming.items():
-            until = now + self._lead(method)
-            if fire_at > until:
+            if fire_at > now + _LEAD:
                 continue
             room = self._executor.room(method)
             if most is not None:
                 room = min(room, most)
             if room > 0:
-                wants.append(Want(method, room, until, self._executor.repeatable(method)))
+                wants.append(Want(method, room, now + _LEAD, self._executor.repeatable(method)))
         return wants
 
     def _set_alarm(self) -> bool:
@@ -332,7 +329,7 @@ class Scheduler:
             return clock.RELEASED  # the alarm rings when the clock is set; one that is slewed gets here unnoticed
         times = [self._cleaning.next(now), self._next_latest + 1 if self._next_latest is not None else None]
         for method, fire_at in _earlier(self._next, self._hints).items():
-            at = fire_at - self._lead(method)
+            at = fire_at - _LEAD
             if self._executor.room(method) == 0 or (at <= now and self._executor.gathering):
                 continue  # the executor wakes us when there is, or when the endings that it has are enough for a pass
             if not self._executor.is_warm(method):
@@ -355,7 +352,7 @@ class Scheduler:
             self._pace.clock_set(now)
         self._cleaning.clock_set(now)
         self._alarm_at = None
-        self._give_back(lambda reminder: reminder.fire_at <= now + self._lead(reminder.method))
+        self._give_back(lambda reminder: reminder.fire_at <= now + _LEAD)
 
     def _give_back(self, unless: Callable[[Reminder], bool] = lambda reminder: False) -> None:
         assert self._executor is not None
@@ -383,10 +380,6 @@ class Scheduler:
 
     # ---- small things
 
-    def _lead(self, method: str) -> Micros:
-        assert self._executor is not None
-        return _LEAD if self._executor.repeatable(method) else _LEAD_IF_NOT_REPEATABLE
-
     def _policy(self, since: Micros) -> Policy:
         return Policy(self._config.retry_delay, self._config.zone, since)
 
@@ -398,7 +391,7 @@ class Scheduler:
                 self._hints[reminder.method] = reminder.fire_at
             alarm_at = self._alarm_at
         warm = self._executor is not None and self._executor.is_warm(reminder.method)
-        if alarm_at is None or reminder.fire_at - (self._lead(reminder.method) if warm else _WARM) < alarm_at:
+        if alarm_at is None or reminder.fire_at - (_LEAD if warm else _WARM) < alarm_at:
             self.wake()
         self._changed()
 
