@@ -132,6 +132,9 @@ def test_the_key_is_sent_and_shown_nowhere():
 def test_a_list_that_leads_on_for_ever_is_left():
     with HttpServer(Answer(200, "[]", {"Link": '</reminders?after=1>; rel="next"'})) as server:
         said_no(run(server, "list"), 76)
+    to_and_fro = [Answer(200, "[]", {"Link": f'</reminders?after={n % 2}>; rel="next"'}) for n in range(9)]
+    with HttpServer(*to_and_fro) as server:
+        said_no(run(server, "list"), 76)
     with HttpServer(Answer(200, "[{}]")) as server:
         said_no(run(server, "list"), 76)
 

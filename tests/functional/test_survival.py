@@ -1,9 +1,13 @@
 """What could leave a reminder stuck: each of these once did."""
 
 import os
+import re
 import signal
 import sqlite3
+from contextlib import closing
 from pathlib import Path
+
+import pytest
 
 from tests.daemon import wait_until
 from tests.functional.test_firing import lines
@@ -71,6 +75,21 @@ def test_bytes_that_are_no_text_stop_nothing_else(daemon):
     assert "cannot be read" in daemon.get(f"/reminder/{bad['id']}")["last_error"]
     assert daemon.request("DELETE", f"/reminder/{bad['id']}").status == 204
     assert daemon.history(bad)[-1]["outcome"] == "cancelled"
+
+
+@pytest.mark.parametrize("asked", ["", "&owner=me", "&method=log"])
+def test_a_list_goes_on_behind_a_row_that_cannot_be_read(daemon, asked):
+    daemon.start()
+    made = [daemon.remind(**{"in": 3600 + n})["id"] for n in range(5)]
+    with closing(sqlite3.connect(daemon.database)) as database, database:
+        database.execute("UPDATE reminder SET message = CAST(x'ff' AS TEXT) WHERE id IN (?, ?)", made[1:3])
+    listed, path = [], f"/reminders?limit=1{asked}"
+    while path is not None and len(listed) < 20:
+        answer = daemon.request("GET", path)
+        listed += [one["id"] for one in answer.json]
+        link = re.match("<(.+)>", answer.headers["Link"] or "")
+        path = link and link[1]
+    assert listed == made
 
 
 def test_the_history_tells_of_what_was_attempted_whatever_has_become_of_the_row(daemon, tmp_path):

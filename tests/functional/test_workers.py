@@ -971,3 +971,28 @@ def test_nothing_is_left_running_and_no_descriptor_open(shared):
 def test_no_zombies_are_left(shared):
     shared.reload()
     wait_until(lambda: not zombies(shared), "the burial of all that have died")
+
+
+def test_what_was_claimed_and_taken_back_makes_room_for_what_waits(daemon, tmp_path):
+    """Also while nothing ends, and nothing else wakes the scheduler."""
+    daemon.dropin("run.py", RUN)
+    daemon.start()
+    daemon.outcome(daemon.remind(method="single", message="pass"))  # from now on it is known to be quick
+    gate = tmp_path / "gate"
+    long = daemon.remind(method="single", message=f"while not os.path.exists({str(gate)!r}): time.sleep(0.01)")
+    wait_until(lambda: daemon.state(long) == "firing", "the long attempt")
+    many = [{"in": 0, "method": "single", "message": "pass"}] * 300
+    made = {one["id"] for one in daemon.request("POST", "/reminders", many).json}
+
+    def claimed():
+        return {one["id"] for one in daemon.get("/reminders?state=firing")} & made
+
+    wait_until(lambda: len(claimed()) > 100, "the first claims")
+    first = wait_until(
+        lambda: (before := claimed()) and (time.sleep(0.2), claimed() == before)[1] and before, "a pause"
+    )
+    for id_ in first:
+        assert daemon.request("DELETE", f"/reminder/{id_}").status == 204
+    wait_until(claimed, "the next claims")
+    gate.touch()
+    wait_until(lambda: not daemon.get("/reminders"), "the end of all")

@@ -126,6 +126,7 @@ class Client:
         """The items of a list, page by page where its Link leads; at most `limit` of them. Refused, Failure."""
         left = limit
         following: str | None = path
+        seen: set[str] = set()
         while following is not None and left != 0:
             answer = self.ask("GET", following)
             if not isinstance(answer.value, list):
@@ -136,9 +137,10 @@ class Client:
                 yield item
                 left = None if left is None else left - 1
             link = _NEXT.search(answer.headers.get("Link") or "")
-            if link is not None and link[1] == following:
-                raise self.stranger("a list goes on where it began")
+            seen.add(following)
             following = link and link[1]
+            if following in seen:
+                raise self.stranger("a list goes on where it has been")
 
     def stranger(self, why: str) -> Failure:
         """What answers is not, or not quite, tifftockd."""

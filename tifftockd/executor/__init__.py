@@ -54,7 +54,7 @@ class Executor:
         `only`: the name of the one drop-in to load; None: all.
         """
         self.registry = Registry(builtin_specs(config.environ), loading=True)
-        self.claims = Claims(self._enqueue)
+        self.claims = Claims(self._enqueue, changed)
         self._changed = changed
         self._only = only
         self._loop = Loop("executor")

@@ -37,11 +37,15 @@ class Recalled(NamedTuple):
 class Claims:
     """All claims by the reminder's id."""
 
-    def __init__(self, enqueue: Callable[[Iterable[Claim]], None]) -> None:
-        """`enqueue` is called, without the lock, with claims that may be handed out from now on."""
+    def __init__(self, enqueue: Callable[[Iterable[Claim]], None], changed: Callable[[], None] = lambda: None) -> None:
+        """`enqueue` is called, without the lock, with claims that may be handed out from now on.
+
+        `changed` is called when one was taken back for good: its place is another's.
+        """
         self.lock = threading.Lock()
         self._claims: dict[int, Claim] = {}
         self._enqueue = enqueue
+        self._changed = changed
         self.in_hand = 0  # handed over, and not ended yet
 
     def waiting(self) -> int:
@@ -82,7 +86,7 @@ class Claims:
                 # It is being given back already, whatever becomes of this request.
                 return Recalled(undo=lambda: None, done=lambda: None)
             claim.recalled = True
-        return Recalled(undo=lambda: self._restore(claim), done=lambda: self.forget([claim.reminder]))
+        return Recalled(undo=lambda: self._restore(claim), done=lambda: self._give_up(claim))
 
     def recall_all(self, unless: Callable[[Reminder], bool] = lambda reminder: False) -> list[Reminder]:
         """Take back every claim that is queued, but for those that `unless` spares."""
@@ -100,6 +104,10 @@ class Claims:
                 claim = self._claims.get(reminder.id)
                 if claim is not None and claim.reminder is reminder:
                     del self._claims[reminder.id]
+
+    def _give_up(self, claim: Claim) -> None:
+        self.forget([claim.reminder])
+        self._changed()
 
     def _restore(self, claim: Claim) -> None:
         with self.lock:

@@ -130,7 +130,9 @@ class Pool(PoolCallbacks):
         free = self._limits.concurrency - busy - self._owner.busy(self)
         if self.spec.repeatable and self._seconds is not None and self._seconds < 1:
             free += round(self._limits.concurrency / max(self._seconds, 0.001))
-        return max(0, min(free, _MOST_QUEUED) - len(self._queue))
+        with self._claims.lock:
+            queued = sum(not claim.recalled for claim in self._queue)
+        return max(0, min(free, _MOST_QUEUED) - queued)
 
     def is_warm(self) -> bool:
         """Whether a worker is there, or on its way."""

@@ -6,6 +6,7 @@ import json
 from collections.abc import Sequence
 from typing import Any
 
+from tifftockd.clock import Micros
 from tifftockd.reminder import CatchUp, Entry, Outcome, Overlap, Reminder, Repeat, State
 
 REMINDER = (
@@ -67,9 +68,9 @@ def _check(*texts: str | None) -> None:
             text.encode()
 
 
-def unreadable(id_: int, state: str, reason: str) -> Reminder:
-    """What a list shows in place of a row that cannot be read."""
-    return Reminder(id_, 0, "", 0, "", "", None, {}, None, 0, 0, State(state), 0, 0, 0, "", None, 0, reason)
+def unreadable(id_: int, due: Micros, state: str, reason: str) -> Reminder:
+    """What a list shows in the place of a row that cannot be read."""
+    return Reminder(id_, due, "", due, "", "", None, {}, None, 0, 0, State(state), 0, 0, 0, "", None, 0, reason)
 
 
 def entry(row: Sequence[Any]) -> Entry:

@@ -26,7 +26,7 @@ NEXT = text(
 # The ids as a JSON array: a list cannot be bound.
 MANY = text(f"SELECT {rows.REMINDER} FROM reminder WHERE id IN (SELECT value FROM json_each(:ids))")
 ONE = text(f"SELECT {rows.REMINDER} FROM reminder WHERE id = :id")
-STATE = text("SELECT state FROM reminder WHERE id = :id")
+PLACE = text("SELECT due, state FROM reminder WHERE id = :id")
 DELETE = text("DELETE FROM reminder WHERE id IN (SELECT value FROM json_each(:ids))")
 UPDATE = text(
     "UPDATE reminder SET state = :state, fire_at = :fire_at, attempts = :attempts, failures = :failures,"

@@ -138,8 +138,7 @@ def _read_alone(tx: Transaction, id_: int, set_aside: Micros | None) -> list[Rem
         tx.execute(sql.SET_ASIDE_HISTORY, parameters)
         tx.execute(sql.SET_ASIDE, parameters)
         return []
-    state = tx.value(sql.STATE, {"id": id_})
-    return [rows.unreadable(id_, state, reason)] if state else []
+    return [rows.unreadable(id_, due, state, reason) for due, state in tx.execute(sql.PLACE, {"id": id_})]
 
 
 def along(tx: Transaction, asked: Mapping[str, Any]) -> str | None:
