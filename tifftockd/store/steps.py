@@ -151,14 +151,14 @@ def along(tx: Transaction, asked: Mapping[str, Any]) -> str | None:
 
 
 def look(
-    tx: Transaction, statement: TextClause, parameters: Mapping[str, Any], asked: Mapping[str, Any], rows: int
+    tx: Transaction, statement: TextClause, parameters: Mapping[str, Any], asked: Mapping[str, Any], most: int
 ) -> tuple[list[tuple[Any, ...]], tuple[Any, ...] | None]:
     """Up to so many places that fit, and the place to look on from; None when there is nothing behind it."""
     # Along the one column that is asked for nearly all fit.
-    limit = rows if len(asked) < 2 else LOOKED
+    limit = most if len(asked) < 2 else LOOKED
     looked = tx.execute(statement, {**parameters, **asked, "limit": limit}).fetchall()
-    found = [tuple(place) for *place, fits in looked if fits][:rows]
-    if len(found) == rows:
+    found = [tuple(place) for *place, fits in looked if fits][:most]
+    if len(found) == most:
         return found, found[-1]
     return found, looked[-1][:-1] if len(looked) == limit else None
 
