@@ -144,6 +144,16 @@ class Executor:
             pool.warm(max(0, fire_at - clock.now()) / SECOND)
 
     @property
+    def queued(self) -> int:
+        """How many claims wait: for a worker, or behind the attempt that one makes."""
+        return max(0, self.claims.waiting() + self.claims.in_hand - self.running)
+
+    @property
+    def running(self) -> int:
+        """How many attempts are being made."""
+        return sum(pool.busy for generation in self._generations() for pool in generation.all_pools())
+
+    @property
     def gathering(self) -> bool:
         """Whether there are endings; then `changed` is about to be called."""
         return bool(self._endings)

@@ -1,4 +1,4 @@
-"""The daemon's end of one worker: sends it an attempt, takes its answer, keeps what it prints."""
+"""The daemon's end of one worker: sends it attempts, takes its answers, keeps what it prints."""
 
 from __future__ import annotations
 
@@ -7,6 +7,8 @@ import math
 import os
 import select
 import socket
+from collections import deque
+from collections.abc import Sequence
 from contextlib import suppress
 from typing import Any
 
@@ -65,46 +67,64 @@ class WorkerEnd:
         self._loop = loop
         self._stream = stream
         self._output = output
+        self.permits = os.eventfd(0, os.EFD_CLOEXEC | os.EFD_NONBLOCK | os.EFD_SEMAPHORE)  # see jobs
         self._kept = Output(keep)
         self._timeout = timeout
         self._pool = pool
         self._received = b""
         self._unsent = b""
         self._waiting = False
-        self._due = 0.0  # when the attempt may begin, by the monotonic clock
+        self._due = 0.0  # when the attempt may begin, by the monotonic clock; of one behind another, when that ended
         self._deadline = 0.0
         self._timer: Timer | None = None
         self._handed: Micros = 0
         self._begun = False  # whether the attempt has been sent
-        self._job = 0  # the number of the attempt, which the answer repeats
+        self._by_permit = False  # whether it was behind another
+        self.job = 0  # the number of the attempt, the first being 1, which the answer repeats
         self._doomed: str | None = None
         self._verdict = Verdict.BROKEN
         self.tag = 0
         self.pid = 0
-        self.claim: Claim | None = None
+        self.claims: deque[Claim] = deque()  # the attempt that it makes, and those behind it
         self.starting = True
+        self._ending = False  # after this attempt
         self.idle_since = 0.0
         stream.setblocking(False)
         os.set_blocking(output, False)
         loop.watch(stream.fileno(), self._stream_ready)
         loop.watch(output, lambda _events: self._drain_output(once=True))
 
-    def begin(self, claim: Claim, told: dict[str, Any], now: Micros) -> None:
-        """Hand an attempt over. `told`: what the handler is to know."""
-        self.claim = claim
-        self._job += 1
-        self._begun = False
+    def begin(self, attempts: Sequence[tuple[Claim, dict[str, Any]]], now: Micros) -> None:
+        """Hand attempts over, to be made one after the other; with each, what the handler is to know."""
+        self.claims.extend(claim for claim, _ in attempts)
+        self.job += 1
+        self._begun = self._by_permit = False
         self._handed = now
-        fire_at = claim.reminder.fire_at
-        ahead = max(0, fire_at - now)
+        ahead = max(0, self.claims[0].reminder.fire_at - now)
         self._due = clock.monotonic() + ahead / SECOND
         self._deadline = self._due + self._timeout / SECOND
         if self._timer is None:
             self._timer = self._loop.after((ahead + self._timeout) / SECOND, self._check_deadline)
-        self._unsent = jobs.pack(
-            {"job": self._job, "reminder": told, "fire_at": fire_at, "latest": claim.reminder.latest}
+        if len(attempts) > 1:
+            os.eventfd_write(self.permits, len(attempts) - 1)
+        self._unsent = b"".join(
+            jobs.pack(
+                {
+                    "job": self.job + place,
+                    "behind": place > 0,
+                    "reminder": told,
+                    "fire_at": claim.reminder.fire_at,
+                    "latest": claim.reminder.latest,
+                }
+            )
+            for place, (claim, told) in enumerate(attempts)
         )
         self._send()
+
+    def relieve(self, seconds: float) -> None:
+        """Has an attempt taken longer than that, others are to make those behind it."""
+        if clock.monotonic() > self._due + seconds:
+            self._take_back(len(self.claims) - 1)
 
     def close(self) -> None:
         """Let it end, and forget it."""
@@ -112,24 +132,40 @@ class WorkerEnd:
             self._loop.forget(descriptor)
         self._stream.close()
         os.close(self._output)
+        os.close(self.permits)
         if self._timer is not None:
             self._timer.cancel()
 
     def doom(self, reason: str, verdict: Verdict = Verdict.BROKEN) -> None:
         """Have it killed; what it was doing ends with this reason."""
         if self._doomed is None:
+            self._take_back(len(self.claims) - 1)
             self._doomed, self._verdict = reason, verdict
             self._pool.kill(self)
 
     def died(self, how: str) -> None:
         """It is dead: take what it still answered, or judge the attempt that it leaves behind."""
         self._receive()
-        if self.claim is not None:
+        self._take_back_all()
+        if self.claims:
             self._drain_output()
             if not self._begun:
                 self._verdict = Verdict.RETURNED
+        while self.claims:  # more than one, if a handler took permits
             self._end(self._verdict, self._doomed or f"the worker {how} during the attempt")
         self.close()
+
+    def _take_back_all(self) -> None:
+        """All that the worker has not begun, as it begins nothing any more."""
+        self._take_back(len(self.claims) - (not self._by_permit))
+
+    def _take_back(self, most: int) -> None:
+        """Up to so many of the last of its attempts, as far as their permits are there; then it ends."""
+        with suppress(BlockingIOError):
+            for _ in range(most):
+                os.eventfd_read(self.permits)
+                self._ending = True
+                self._pool.ended(Ending(self.claims.pop().reminder, Verdict.RETURNED, None, clock.now()))
 
     def _stream_ready(self, events: int) -> None:
         if events & select.EPOLLOUT:
@@ -182,22 +218,35 @@ class WorkerEnd:
                 self.pid = int(answer["pid"])
                 self._pool.became_idle(self)
                 return
-            if answer["job"] != self._job:
+            if answer["job"] != self.job:
                 return  # somebody that the handler has left behind answers for an attempt that has ended
             verdict, started = _ANSWERS[answer["verdict"]], answer["started"]
-            if self.claim is None or not (started is None or isinstance(started, int)):
+            if not self.claims or not (started is None or isinstance(started, int)):
                 raise ValueError("not an answer")
             error, trace, wait = answer.get("error"), answer.get("trace"), answer.get("retry_after")
-            if answer.get("printed", True):
+            printed = bool(answer.get("printed", True))
+            if printed:
                 self._drain_output()
             wait, last = _span(wait), bool(answer.get("last"))
-            if not self._may_be(verdict, self.claim):
+            if not self._may_be(verdict, self.claims[0]):
                 raise ValueError("it was not so")
         except (ValueError, KeyError, TypeError, RecursionError, OverflowError):
             self.doom("the handler wrote to its worker's own descriptor")
             return
         self._end(verdict, _text(error), started, wait, _text(trace))
-        self._pool.became_idle(self, last=last)
+        if self.claims:
+            self._begins_next(alone=last or printed)
+        if not self.claims:
+            self._pool.became_idle(self, last=last or self._ending)
+
+    def _begins_next(self, alone: bool) -> None:
+        """The worker goes on with what is behind; `alone`: it does not, see `jobs`."""
+        self.job += 1
+        self._by_permit = True
+        self._due = clock.monotonic()
+        self._deadline = self._due + self._timeout / SECOND
+        if alone:
+            self._take_back_all()
 
     def _may_be(self, verdict: Verdict, claim: Claim) -> bool:
         """Whether an attempt can not have been begun: a handler could say so to be run again, uncounted."""
@@ -213,8 +262,7 @@ class WorkerEnd:
         retry_after: Micros | None = None,
         trace: str | None = None,
     ) -> None:
-        claim, self.claim = self.claim, None
-        assert claim is not None
+        claim = self.claims.popleft()
         now, fire_at = clock.now(), claim.reminder.fire_at
         # The clock may have been set back meanwhile: nothing has ended before it was due and handed over.
         finished = max(now, self._handed, fire_at)
@@ -231,6 +279,7 @@ class WorkerEnd:
         self._pool.ended(
             Ending(claim.reminder, verdict, started, finished, error, output, retry_after, repeatable, trace)
         )
+        self._handed = finished  # of the next one
 
     def _drain_output(self, once: bool = False) -> None:
         with suppress(BlockingIOError):
@@ -243,7 +292,7 @@ class WorkerEnd:
     def _check_deadline(self) -> None:
         # One timer a worker, looked at again when it rings: most attempts end long before.
         self._timer = None
-        if self.claim is None:
+        if not self.claims:
             return
         left = self._deadline - clock.monotonic()
         if left > 0:

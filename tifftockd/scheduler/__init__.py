@@ -109,12 +109,12 @@ class Scheduler:
     @property
     def queued(self) -> int:
         """How many reminders are claimed and wait for a worker."""
-        return 0 if self._executor is None else self._executor.claims.waiting()
+        return 0 if self._executor is None else self._executor.queued
 
     @property
     def running(self) -> int:
         """How many attempts are being made."""
-        return 0 if self._executor is None else self._executor.claims.in_hand
+        return 0 if self._executor is None else self._executor.running
 
     def probe(self, then: Callable[[], None]) -> None:
         """Wake the thread; it calls `then`, which must be quick, as it turns, with success or not."""

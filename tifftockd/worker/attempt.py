@@ -61,15 +61,18 @@ class Limits(NamedTuple):
     renew: int  # attempts
 
 
-def run_worker(cls: type[RemindProcess], limits: Limits, socket_fd: int, output_fd: int) -> NoReturn:
+def run_worker(cls: type[RemindProcess], limits: Limits, socket_fd: int, output_fd: int, permits_fd: int) -> NoReturn:
     """Answer attempts until the daemon's end is closed or `limits.renew` of them have been run."""
     stream = socket.socket(fileno=socket_fd)
     pid = os.getpid()
     _settle_in(limits, output_fd)
     streams, clean = (sys.stdout, sys.stderr), _surroundings()
+    answer: dict[str, Any] = {}
     with suppress(ConnectionError), stream.makefile("rb") as incoming:  # the daemon may die at any time
         stream.sendall(json.dumps({"pid": pid}).encode() + b"\n")
         for count, job in enumerate(jobs.unpack(incoming), start=1):
+            if job["behind"] and (answer["printed"] or not _may_begin(permits_fd)):
+                break
             answer = _attempt(cls, job)
             if os.getpid() != pid:
                 # A child of os.fork() in a handler has come back from remind(): its parent's answer is the one.
@@ -161,6 +164,15 @@ def _are_same(some: tuple[Any, ...], others: tuple[Any, ...]) -> bool:
     """
     places = [id(objects) + tuple.__basicsize__ for objects in (some, others)]
     return len(some) == len(others) and not _memcmp(*places, len(some) * tuple.__itemsize__)
+
+
+def _may_begin(permits_fd: int) -> bool:
+    """Take a permit, unless the daemon has: see `jobs`."""
+    try:
+        os.eventfd_read(permits_fd)
+    except BlockingIOError:
+        return False
+    return True
 
 
 def _attempt(cls: type[RemindProcess], job: dict[str, Any]) -> dict[str, Any]:

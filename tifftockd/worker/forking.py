@@ -15,6 +15,8 @@ from tifftockd.worker import kin
 
 # The largest command: names and limits only.
 _COMMAND_BYTES = 65_536
+# That come with one: a worker's three, and the code of what cannot be forked.
+_DESCRIPTORS = 4
 # As of waitpid(2): for a child that could not be forked, as if it had exited with EX_OSERR.
 _NOT_STARTED = 71 << 8
 
@@ -40,7 +42,7 @@ def serve(control: socket.socket, start: Callable[[dict[str, Any], list[int]], N
         if control.fileno() not in ready:
             continue
         try:
-            data, descriptors, _flags, _address = socket.recv_fds(control, _COMMAND_BYTES, 3)
+            data, descriptors, _flags, _address = socket.recv_fds(control, _COMMAND_BYTES, _DESCRIPTORS)
         except ConnectionResetError:
             break  # closed, with reports in it that the daemon has not read
         if not data:

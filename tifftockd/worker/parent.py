@@ -36,7 +36,7 @@ def _start(command: dict[str, Any], descriptors: list[int]) -> NoReturn:
     for number in (signal.SIGINT, signal.SIGHUP, signal.SIGTERM):
         signal.signal(number, signal.SIG_DFL)
     if "method" in command:
-        worker, output, *code = descriptors
+        worker, output, permits, *code = descriptors
         classes = dict(load(command, *code))
-        run_worker(classes[command["method"]], Limits(**command["limits"]), worker, output)
+        run_worker(classes[command["method"]], Limits(**command["limits"]), worker, output, permits)
     run_template(command, *descriptors)

@@ -1,0 +1,89 @@
+"""Many at one instant: workers get several at once, and still each attempt is its own."""
+
+from collections import Counter
+
+import pytest
+
+from tests.daemon import wait_until
+
+ODD = """
+import os, time
+from tifftockd import RemindProcess
+
+class Odd(RemindProcess):
+    renew = 200
+
+    def remind(self, message):
+        with open({marks!r}, "a") as marks:
+            marks.write(f"{{os.getpid()}} {{self.id}}\\n")
+        kind, _, number = message.partition(" ")
+        match kind:
+            case "prints":
+                print(number)
+            case "dies":
+                os._exit(1)
+            case "spoils":
+                os.environ["SPOILT"] = number
+            case "hangs":
+                while not os.path.exists({gate!r}):
+                    time.sleep(0.01)
+"""
+
+
+@pytest.fixture
+def odd(daemon, tmp_path):
+    """A daemon whose method `odd` does as its message says."""
+    daemon.marks, daemon.gate = tmp_path / "marks", tmp_path / "gate"
+    daemon.dropin("odd.py", ODD.format(marks=str(daemon.marks), gate=str(daemon.gate)))
+    daemon.start()
+    wait_until(lambda: not daemon.get("/handlers")["loading"], "the drop-in")
+    return daemon
+
+
+def fire(daemon, messages):
+    """Have them due at once; their messages by their ids."""
+    many = [{"in": 0, "method": "odd", "message": message, "retries": 0} for message in messages]
+    made = [one["id"] for one in daemon.request("POST", "/reminders", many).json]
+    return dict(zip(made, messages, strict=True))
+
+
+def ended(daemon):
+    """What history says, by the reminder's id; of each there is one entry."""
+    entries = daemon.get("/history?limit=10000")
+    by_id = {one["reminder"]: one for one in entries}
+    assert len(by_id) == len(entries)
+    return by_id
+
+
+def test_what_one_of_many_does_is_its_own(odd):
+    kinds = ("prints", "dies", "spoils")
+    # In between, so many ordinary ones that workers get several at once again.
+    made = fire(odd, [f"{kinds[n // 125 % 3]} {n}" if n % 125 > 120 else f"passes {n}" for n in range(1500)])
+    wait_until(lambda: not odd.get("/reminders?limit=1"), "the end of all", patience=60)
+    found = ended(odd)
+    assert found.keys() == made.keys()
+    for id_, entry in found.items():
+        kind, number = made[id_].split()
+        assert entry["attempt"] == 1
+        assert entry["output"] == (f"{number}\n" if kind == "prints" else None)
+        if kind == "dies":
+            assert entry["outcome"] == "failed"
+            assert entry["error"] == "the worker exited with status 1 during the attempt"
+        else:
+            assert (entry["outcome"], entry["error"]) == ("delivered", None)
+    marks = [line.split() for line in odd.marks.read_text().splitlines()]
+    assert sorted(int(id_) for _, id_ in marks) == sorted(made), "each was begun once"
+    assert max(Counter(pid for pid, _ in marks).values()) <= 200
+
+
+def test_nothing_waits_behind_an_attempt_that_takes_long(odd):
+    made = fire(odd, [f"hangs {n}" if n in (200, 300, 400) else f"passes {n}" for n in range(800)])
+    wait_until(lambda: len(ended(odd)) == len(made) - 3, "the end of all but those that hang")
+    states = [one["state"] for one in odd.get("/reminders?limit=10")]
+    assert states == ["firing"] * 3
+    metrics = odd.request("GET", "/metrics").text
+    assert "\ntifftock_attempts_running 3\n" in metrics
+    assert "\ntifftock_attempts_queued 0\n" in metrics
+    odd.gate.touch()
+    wait_until(lambda: not odd.get("/reminders"), "the end of all")
+    assert {one["outcome"] for one in ended(odd).values()} == {"delivered"}
