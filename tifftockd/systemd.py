@@ -122,9 +122,7 @@ class Watchdog:
 
     def changed(self) -> None:
         """From any thread: there is something new to show."""
-        # To set it once more takes 0.7 us of the 90 that a create does.
-        if not self._changed.is_set():
-            self._changed.set()
+        self._changed.set()
 
     def stop(self) -> None:
         """End. systemd watches on while the daemon stops, by the time that it gives for that."""

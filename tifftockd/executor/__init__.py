@@ -168,8 +168,6 @@ class Executor:
 
     def busy(self, pool: Pool) -> int:
         """How many attempts of its method run in other pools."""
-        if not self._draining and len(self._current.pools) == len(self._current.all_pools()):
-            return 0
         others = (other for generation in self._generations() for other in generation.all_pools())
         return sum(other.busy for other in others if other is not pool and other.spec.method == pool.spec.method)
 

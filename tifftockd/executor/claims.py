@@ -16,11 +16,8 @@ from tifftockd.reminder import Reminder
 class Claim:
     """One attempt to be made."""
 
-    __slots__ = ("handed", "held", "order", "queued", "recalled", "reminder")
-
     def __init__(self, reminder: Reminder) -> None:
         self.reminder = reminder
-        self.order = (reminder.fire_at, reminder.id)
         self.held = True
         self.queued = False
         self.recalled = False

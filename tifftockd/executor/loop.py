@@ -24,8 +24,6 @@ _PAUSE = 0.1
 class Timer:
     """A call at an instant of the monotonic clock; `cancel()` takes it back."""
 
-    __slots__ = ("call", "cancelled")
-
     def __init__(self, call: Callable[[], None]) -> None:
         self.call = call
         self.cancelled = False

@@ -152,7 +152,7 @@ class Pool(PoolCallbacks):
             closed = self._closed
             if not closed:
                 self._queue += claims
-                self._queue.sort(key=_order)
+                self._queue.sort(key=lambda claim: (claim.reminder.fire_at, claim.reminder.id))
         if closed:
             self._owner.enqueue(claims)
         else:

@@ -82,24 +82,19 @@ class Registry:
         While drop-ins are loading, an unknown name is waited for, up to `patience` seconds: then HandlersLoading.
         InvalidInput names the setting that is missing, or lists the methods there are.
         """
-        spec = self._specs.get(method) or self._wait_for(method, patience)
-        if spec.missing is not None:
-            raise InvalidInput(
-                f"method {method} cannot be used: {spec.missing}", field="method", kind="method_unavailable"
-            )
-        return spec
-
-    def _wait_for(self, method: str, patience: float) -> MethodSpec:
         end = clock.monotonic() + patience
         with self._changed:
-            while method not in self._specs and self._loading:
+            while (spec := self._specs.get(method)) is None and self._loading:
                 if not self._changed.wait(end - clock.monotonic()):
                     raise HandlersLoading("drop-ins are still being loaded; try again", field="method")
-        spec = self._specs.get(method)
         if spec is None:
             known = ", ".join(sorted(self._specs))
             raise InvalidInput(
                 f"there is no method '{method[:64]}'; there are: {known}", field="method", kind="unknown_method"
+            )
+        if spec.missing is not None:
+            raise InvalidInput(
+                f"method {method} cannot be used: {spec.missing}", field="method", kind="method_unavailable"
             )
         return spec
 

@@ -11,10 +11,8 @@ from __future__ import annotations
 import contextlib
 import fcntl
 import os
-import re
 import select
 import socket
-import stat
 import struct
 import threading
 from collections import deque
@@ -55,8 +53,6 @@ _PIECE = select.PIPE_BUF
 _PATIENCE = 0.2
 # Blocks that a thread writes for others too before one of them takes over.
 _ROUNDS = 8
-# What needs no quotes, of ASCII: printable, and neither space nor one of "=\\
-_PLAIN = re.compile(r"[!#-<>-\[\]-~]+")
 
 # A name, a level, and fields
 Event = tuple[str, Level, Mapping[str, object]]
@@ -69,7 +65,6 @@ class Journal:
         self.level = level
         self._fd = stream_fd
         self._native = is_journal(stream_fd, folder)
-        self._is_file = _is_file(stream_fd)
         self._socket_path = f"{folder}/socket"
         self._stuck = False
         self._entries: deque[_Entry] = deque()  # that nobody has begun to write
@@ -155,7 +150,7 @@ class Journal:
     def _write_block(self, data: bytes) -> None:
         for start in range(0, len(data), _PIECE):
             # Who does not read for one event is not waited for at the next.
-            if not (self._is_file or _writable(self._fd, 0 if self._stuck else _PATIENCE)):
+            if not _writable(self._fd, 0 if self._stuck else _PATIENCE):
                 self._stuck = True
                 return
             self._stuck = False
@@ -183,14 +178,6 @@ def is_journal(fd: int, folder: str = FOLDER) -> bool:
     except OSError:
         return False
     return isinstance(peer, str) and peer.startswith(folder) and peer.endswith("/stdout")
-
-
-def _is_file(fd: int) -> bool:
-    """Whether a descriptor is a regular file's, to which a write never has to wait for a reader."""
-    try:
-        return stat.S_ISREG(os.fstat(fd).st_mode)
-    except OSError:
-        return False
 
 
 class _Entry(NamedTuple):
@@ -232,7 +219,7 @@ def _blocks(lines: Iterable[bytes]) -> Iterator[bytes]:
 
 def format_line(name: str, fields: Mapping[str, str]) -> str:
     """`event key=value key="quoted value"`: one printable line, which no value can leave or imitate."""
-    return " ".join([_name(name), *[f"{_name(key)}={_quote(value)}" for key, value in fields.items()]])
+    return " ".join([_quote(name), *[f"{_quote(key)}={_quote(value)}" for key, value in fields.items()]])
 
 
 def _text(value: object) -> str:
@@ -244,13 +231,9 @@ def _text(value: object) -> str:
 
 
 def _quote(text: str) -> str:
-    # The first two are only faster than the third.
-    if text.isalnum() or _PLAIN.fullmatch(text) or (text.isprintable() and text and not set(text) & set(' "=\\')):
+    if text.isalnum() or (text and text.isprintable() and not set(text) & set(' "=\\')):
         return text
     return '"' + "".join(_escape(mark) for mark in text) + '"'
-
-
-_name = cache(_quote)  # of events and fields there are few
 
 
 def _escape(mark: str) -> str:
@@ -260,7 +243,7 @@ def _escape(mark: str) -> str:
     return mark if mark.isprintable() else mark.encode("unicode_escape").decode("ascii")
 
 
-@cache  # as _name
+@cache  # there are few: without, 4 % of a create
 def _field_name(key: str) -> str:
     """Capital letters, digits and underscores, at most 64: what journald takes."""
     name = "".join(mark if mark.isascii() and mark.isalnum() else "_" for mark in key)

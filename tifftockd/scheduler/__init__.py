@@ -248,7 +248,7 @@ class Scheduler:
                 policy=policy,
                 allowance=self._pace.allowance(now),
                 # A clock that is plainly wrong makes nothing late.
-                expiring=not idle and self._may_expire(hints, now),
+                expiring=not idle,
                 hold=claims.hold,
             )
         except BaseException:
@@ -289,10 +289,6 @@ class Scheduler:
             if self._outage is not None:
                 self._outage.ended([settlement])
             report([settlement])
-
-    def _may_expire(self, hints: dict[str, Micros], now: Micros) -> bool:
-        """Whether there can be a reminder that is too late: not, when the first one is known and is not."""
-        return bool(hints) or self.passes == 0 or (self._next_latest is not None and self._next_latest < now)
 
     def _wants(self, upcoming: dict[str, Micros], now: Micros, most: int | None) -> list[Want]:
         """What may be claimed: what is due, of methods that are there and have room, up to `most` of each."""

@@ -7,7 +7,6 @@ patched; what is relied on is covered by tests. waitress ships no types, so that
 from __future__ import annotations
 
 import re
-from io import BytesIO
 from typing import Any
 
 from waitress.parser import HTTPRequestParser, ParsingError
@@ -57,10 +56,6 @@ class Parser(HTTPRequestParser):  # type: ignore[misc]
             # Else waitress would ask for the body of a request that it has refused, or that has none.
             self.expect_continue = False
         return consumed
-
-    def get_body_stream(self) -> BytesIO:
-        """The body, for the application: as it is, where waitress would make a file of it first."""
-        return BytesIO(b"" if self.body_rcv is None else self.body_rcv.getbuf().get())
 
     def parse_header(self, header_plus: bytes) -> None:
         """Take in the request line and the headers. ParsingError."""

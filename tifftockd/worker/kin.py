@@ -19,8 +19,6 @@ _PR_GET_CHILD_SUBREAPER = 37
 _CHASE = 2.0
 
 _libc = ctypes.CDLL(None, use_errno=True)
-_answer = ctypes.c_int()
-_answer_at = ctypes.byref(_answer)  # made once: it is asked for after each attempt
 
 
 def adopt_orphans() -> None:
@@ -31,7 +29,8 @@ def adopt_orphans() -> None:
 
 def adopts_orphans() -> bool:
     """Whether it is so (still)."""
-    return _libc.prctl(_PR_GET_CHILD_SUBREAPER, _answer_at, 0, 0, 0) == 0 and bool(_answer.value)
+    answer = ctypes.c_int()
+    return _libc.prctl(_PR_GET_CHILD_SUBREAPER, ctypes.byref(answer), 0, 0, 0) == 0 and bool(answer.value)
 
 
 def die_with(parent: int) -> None:
