@@ -1,5 +1,6 @@
 """Many at one instant: workers get several at once, and still each attempt is its own."""
 
+import itertools
 from collections import Counter
 
 import pytest
@@ -27,6 +28,9 @@ class Odd(RemindProcess):
             case "hangs":
                 while not os.path.exists({gate!r}):
                     time.sleep(0.01)
+
+class Single(Odd):
+    concurrency = 1
 """
 
 
@@ -40,9 +44,9 @@ def odd(daemon, tmp_path):
     return daemon
 
 
-def fire(daemon, messages):
+def fire(daemon, messages, method="odd"):
     """Have them due at once; their messages by their ids."""
-    many = [{"in": 0, "method": "odd", "message": message, "retries": 0} for message in messages]
+    many = [{"in": 0, "method": method, "message": message, "retries": 0} for message in messages]
     made = [one["id"] for one in daemon.request("POST", "/reminders", many).json]
     return dict(zip(made, messages, strict=True))
 
@@ -74,6 +78,15 @@ def test_what_one_of_many_does_is_its_own(odd):
     marks = [line.split() for line in odd.marks.read_text().splitlines()]
     assert sorted(int(id_) for _, id_ in marks) == sorted(made), "each was begun once"
     assert max(Counter(pid for pid, _ in marks).values()) <= 200
+
+
+def test_of_a_method_with_one_worker_each_has_ended_before_the_next_begins(odd):
+    made = fire(odd, ["passes"] * 400, "single")
+    wait_until(lambda: not odd.get("/reminders?limit=1"), "the end of all")
+    entries = sorted(ended(odd).values(), key=lambda entry: entry["started"])
+    assert len(entries) == len(made)
+    for one, following in itertools.pairwise(entries):
+        assert one["started"] <= one["finished"] <= following["started"]
 
 
 def test_nothing_waits_behind_an_attempt_that_takes_long(odd):

@@ -40,19 +40,25 @@ def worker():
     ours, theirs = socket.socketpair()
     output, printed = os.pipe()
     pool = Pool()
-    end = WorkerEnd(Loop("test"), ours, output, 100, 60 * SECOND, pool)
+    permits = os.eventfd(0, os.EFD_NONBLOCK | os.EFD_SEMAPHORE)
+    end = WorkerEnd(Loop("test"), ours, output, permits, 100, 60 * SECOND, pool)
     end.starting = False
     now = clock.now()
     claims = [Claim(CLAIMED._replace(id=id_, due=now, fire_at=now)) for id_ in (1, 2, 3)]
     end.begin([(claim, {}) for claim in claims], now)
 
-    def answer(job, **fields):
+    def send(job, **fields):
         told = {"job": job, "verdict": "delivered", "started": now, "printed": False} | fields
         theirs.send(json.dumps(told).encode() + b"\n")
+
+    def answer(job, **fields):
+        send(job, **fields)
         end._receive()
 
     with theirs:
-        yield SimpleNamespace(end=end, pool=pool, answer=answer, begins=lambda: os.eventfd_read(end.permits))
+        yield SimpleNamespace(
+            end=end, pool=pool, send=send, answer=answer, permits=permits, begins=lambda: os.eventfd_read(permits)
+        )
     os.close(printed)
     if ours.fileno() >= 0:  # else it has died
         end.close()
@@ -82,7 +88,7 @@ def test_a_worker_that_dies_between_two_attempts_has_begun_none(worker):
 
 
 def test_a_permit_that_a_handler_forges_does_not_make_its_attempt_unbegun(worker):
-    os.eventfd_write(worker.end.permits, 7)
+    os.eventfd_write(worker.permits, 7)
     worker.end.died("was killed")
     assert worker.pool.endings == [(3, Verdict.RETURNED), (2, Verdict.RETURNED), (1, Verdict.BROKEN)]
 
@@ -93,9 +99,8 @@ def test_permits_that_a_handler_takes_cost_the_attempts_but_lose_none(worker):
     assert worker.pool.endings == [(1, Verdict.BROKEN), (2, Verdict.BROKEN), (3, Verdict.BROKEN)]
 
 
-@pytest.mark.parametrize("why", ["last", "printed"])
-def test_behind_an_attempt_that_prints_or_is_the_last_nothing_is_begun(worker, why):
-    worker.answer(1, **{why: True})
+def test_behind_an_attempt_that_is_the_last_nothing_is_begun(worker):
+    worker.answer(1, last=True)
     assert worker.pool.endings == [(1, Verdict.DELIVERED), (3, Verdict.RETURNED), (2, Verdict.RETURNED)]
     assert worker.pool.idle == [True]
 
@@ -118,6 +123,28 @@ def test_what_was_begun_meanwhile_is_not_taken_back(worker):
     worker.begins()
     worker.answer(2)
     assert worker.pool.idle == [True]
+
+
+def test_a_deadline_costs_no_other_attempt_than_the_one_that_passed_it(worker):
+    worker.send(1)
+    worker.begins()
+    worker.end._deadline = 0.0
+    worker.end._check_deadline()
+    assert worker.pool.endings == [(3, Verdict.RETURNED), (1, Verdict.DELIVERED)]
+    assert not worker.pool.killed
+    worker.end._deadline = 0.0
+    worker.end._check_deadline()
+    assert worker.pool.killed
+    worker.end.died("was killed")
+    assert worker.pool.endings[2:] == [(2, Verdict.BROKEN)]
+
+
+def test_one_that_is_handed_over_before_its_time_is_not_begun_before_it(worker):
+    worker.end.claims[1].reminder = CLAIMED._replace(id=2, fire_at=clock.now() + 60 * SECOND)
+    worker.answer(1)
+    worker.begins()
+    worker.end.died("was killed")
+    assert worker.pool.endings == [(1, Verdict.DELIVERED), (3, Verdict.RETURNED), (2, Verdict.RETURNED)]
 
 
 def test_what_is_behind_an_attempt_that_is_killed_goes_back(worker):

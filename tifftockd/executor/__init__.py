@@ -243,8 +243,8 @@ class Executor:
             self._endings.append(ending)
             gathered = len(self._endings)
         self.claims.in_hand -= 1
-        # One transaction for many: while others run, an ending waits a moment for theirs.
-        enough = self.claims.in_hand == 0 or gathered == _GATHER
+        # One transaction for many: while others run, an ending waits a moment for theirs. Not what is to be made anew.
+        enough = self.claims.in_hand == 0 or gathered == _GATHER or ending.verdict is Verdict.RETURNED
         if enough or gathered == 1:
             self._gathered.cancel()
         if enough:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import operator
 import os
 import socket
 from collections.abc import Callable, Iterable, Iterator
@@ -24,13 +23,15 @@ from tifftockd.when import format_span
 _AHEAD: Micros = 8_000
 # Claims that wait for a method's workers at the most; enough to keep them busy while the next are being committed.
 _MOST_QUEUED = 256
-_order = operator.attrgetter("order")
-# While more are due than can begin, a worker gets up to so many at once: neither it nor the daemon has to wait for the
-# other between two, and 10,000 at once take a quarter less time. That is for attempts that take less than so many
-# seconds and print nothing, as so many in a row have done: behind one that takes longer, nobody is to wait.
+# While many are due, so many for each worker at the least, a worker gets up to so many at once: neither it nor the
+# daemon has to wait for the other between two, and 10,000 at once take a fifth less time. That is for attempts that
+# take less than so many seconds and print nothing, as so many in a row have done. What is behind one that takes longer
+# is given to others, for which so many microseconds of its lateness are to be left.
+_MANY = 4
 _AT_ONCE = 4
 _QUICK = 0.02
 _IN_A_ROW = 100
+_SPARE: Micros = 1 * SECOND
 # Seconds until an idle worker is let go.
 _IDLE = 60.0
 # Seconds between attempts to start workers that die before they are ready, and how often that is tried.
@@ -198,6 +199,7 @@ class Pool(PoolCallbacks):
     def interrupt(self) -> None:
         """Kill what is running: the daemon stops."""
         for worker in list(self._workers):
+            worker.catch_up()
             worker.doom("the daemon stopped during it", Verdict.INTERRUPTED)
 
     @property
@@ -211,8 +213,11 @@ class Pool(PoolCallbacks):
             self._begin(claim, now)
         self._start_workers()
 
-    def _take(self, now: Micros) -> Claim | None:
-        """The next claim, from now on in a worker's hands; None when there is none, or it has to wait."""
+    def _take(self, now: Micros, spare: Micros | None = None) -> Claim | None:
+        """The next claim, from now on in a worker's hands; None when there is none, or it has to wait.
+
+        `spare`: nor one that may begin no later than so long after now.
+        """
         with self._claims.lock:
             while self._queue and self._queue[0].recalled:
                 self._queue.pop(0).queued = False
@@ -221,6 +226,8 @@ class Pool(PoolCallbacks):
             ahead = self._queue[0].reminder.fire_at - now - _AHEAD
             if ahead > 0:
                 self._wake_in(ahead / SECOND)
+                return None
+            if spare is not None and self._queue[0].reminder.latest < now + spare:
                 return None
             claim = self._queue.pop(0)
             self._claims.hand_over(claim)
@@ -243,9 +250,9 @@ class Pool(PoolCallbacks):
         if self._quick < _IN_A_ROW or not self.repeatable:
             return
         # Its share of them; and none that a worker to be renewed would leave behind.
-        most = min(_AT_ONCE - 1, len(self._queue) // self._limits.concurrency, self._limits.renew - worker.job - 1)
-        for _ in range(most):
-            if (claim := self._take(now)) is None:
+        share = len(self._queue) // (self._limits.concurrency * _MANY)
+        for _ in range(min(_AT_ONCE - 1, share, self._limits.renew - worker.job - 1)):
+            if (claim := self._take(now, _SPARE)) is None:
                 return
             yield claim
 
@@ -286,12 +293,17 @@ class Pool(PoolCallbacks):
 
     def _start_worker(self) -> None:
         ours, theirs = pair(socket.SOCK_STREAM)
-        output, printed = os.pipe2(os.O_CLOEXEC)
-        worker = WorkerEnd(self._loop, ours, output, self._limits.output, self._limits.timeout, self)
+        permits = os.eventfd(0, os.EFD_CLOEXEC | os.EFD_NONBLOCK | os.EFD_SEMAPHORE)
+        try:
+            output, printed = os.pipe2(os.O_CLOEXEC)
+        except OSError:
+            os.close(permits)
+            raise
+        worker = WorkerEnd(self._loop, ours, output, permits, self._limits.output, self._limits.timeout, self)
         self._workers.add(worker)
         self._starting += 1
         limits = {"memory": self._limits.memory, "renew": self._limits.renew}
-        descriptors = [theirs.fileno(), printed, worker.permits]
+        descriptors = [theirs.fileno(), printed, permits]
         try:
             worker.tag = self._source.fork_worker(
                 self.spec.method, limits, descriptors, lambda status: self._died(worker, status)

@@ -10,6 +10,7 @@ import socket
 from collections import deque
 from collections.abc import Sequence
 from contextlib import suppress
+from types import NoneType
 from typing import Any
 
 from tifftockd import clock
@@ -62,19 +63,27 @@ class WorkerEnd:
     """One worker process, as the daemon sees it. All of it happens in the loop's thread."""
 
     def __init__(
-        self, loop: Loop, stream: socket.socket, output: int, keep: int, timeout: Micros, pool: PoolCallbacks
+        self,
+        loop: Loop,
+        stream: socket.socket,
+        output: int,
+        permits: int,
+        keep: int,
+        timeout: Micros,
+        pool: PoolCallbacks,
     ) -> None:
+        """`stream`, `output` and `permits` (an eventfd, see `jobs`) are its own from now on."""
         self._loop = loop
         self._stream = stream
         self._output = output
-        self.permits = os.eventfd(0, os.EFD_CLOEXEC | os.EFD_NONBLOCK | os.EFD_SEMAPHORE)  # see jobs
+        self._permits = permits
         self._kept = Output(keep)
         self._timeout = timeout
         self._pool = pool
         self._received = b""
         self._unsent = b""
         self._waiting = False
-        self._due = 0.0  # when the attempt may begin, by the monotonic clock; of one behind another, when that ended
+        self._due = 0.0  # when the attempt may begin, by the monotonic clock
         self._deadline = 0.0
         self._timer: Timer | None = None
         self._handed: Micros = 0
@@ -100,18 +109,17 @@ class WorkerEnd:
         self.job += 1
         self._begun = self._by_permit = False
         self._handed = now
-        ahead = max(0, self.claims[0].reminder.fire_at - now)
-        self._due = clock.monotonic() + ahead / SECOND
-        self._deadline = self._due + self._timeout / SECOND
+        self._expect(now)
         if self._timer is None:
-            self._timer = self._loop.after((ahead + self._timeout) / SECOND, self._check_deadline)
+            self._timer = self._loop.after(self._deadline - clock.monotonic(), self._check_deadline)
         if len(attempts) > 1:
-            os.eventfd_write(self.permits, len(attempts) - 1)
+            os.eventfd_write(self._permits, len(attempts) - 1)
         self._unsent = b"".join(
             jobs.pack(
                 {
                     "job": self.job + place,
                     "behind": place > 0,
+                    "more": place + 1 < len(attempts),
                     "reminder": told,
                     "fire_at": claim.reminder.fire_at,
                     "latest": claim.reminder.latest,
@@ -121,10 +129,24 @@ class WorkerEnd:
         )
         self._send()
 
+    def _expect(self, now: Micros) -> None:
+        """When the first of its attempts may begin, and has to have ended."""
+        ahead = max(0, self.claims[0].reminder.fire_at - now)
+        self._due = clock.monotonic() + ahead / SECOND
+        self._deadline = self._due + self._timeout / SECOND
+
     def relieve(self, seconds: float) -> None:
         """Has an attempt taken longer than that, others are to make those behind it."""
         if clock.monotonic() > self._due + seconds:
-            self._take_back(len(self.claims) - 1)
+            self._take_back(keep=1)
+
+    def catch_up(self) -> None:
+        """Take what it has answered and nobody has read yet.
+
+        Before that, what it has not begun: who kills it afterwards costs no other attempt than the one that it makes.
+        """
+        self._take_back(keep=1)
+        self._receive()
 
     def close(self) -> None:
         """Let it end, and forget it."""
@@ -132,14 +154,14 @@ class WorkerEnd:
             self._loop.forget(descriptor)
         self._stream.close()
         os.close(self._output)
-        os.close(self.permits)
+        os.close(self._permits)
         if self._timer is not None:
             self._timer.cancel()
 
     def doom(self, reason: str, verdict: Verdict = Verdict.BROKEN) -> None:
         """Have it killed; what it was doing ends with this reason."""
         if self._doomed is None:
-            self._take_back(len(self.claims) - 1)
+            self._take_back(keep=1)
             self._doomed, self._verdict = reason, verdict
             self._pool.kill(self)
 
@@ -157,13 +179,13 @@ class WorkerEnd:
 
     def _take_back_all(self) -> None:
         """All that the worker has not begun, as it begins nothing any more."""
-        self._take_back(len(self.claims) - (not self._by_permit))
+        self._take_back(keep=0 if self._by_permit else 1)
 
-    def _take_back(self, most: int) -> None:
-        """Up to so many of the last of its attempts, as far as their permits are there; then it ends."""
+    def _take_back(self, keep: int) -> None:
+        """All but so many of its attempts, as far as their permits are there. It ends when it misses them."""
         with suppress(BlockingIOError):
-            for _ in range(most):
-                os.eventfd_read(self.permits)
+            for _ in range(len(self.claims) - keep):
+                os.eventfd_read(self._permits)
                 self._ending = True
                 self._pool.ended(Ending(self.claims.pop().reminder, Verdict.RETURNED, None, clock.now()))
 
@@ -221,11 +243,11 @@ class WorkerEnd:
             if answer["job"] != self.job:
                 return  # somebody that the handler has left behind answers for an attempt that has ended
             verdict, started = _ANSWERS[answer["verdict"]], answer["started"]
-            if not self.claims or not (started is None or isinstance(started, int)):
+            if not self.claims or not isinstance(started, (int, NoneType)):
                 raise ValueError("not an answer")
             error, trace, wait = answer.get("error"), answer.get("trace"), answer.get("retry_after")
-            printed = bool(answer.get("printed", True))
-            if printed:
+            finished = answer.get("finished")
+            if answer.get("printed", True):
                 self._drain_output()
             wait, last = _span(wait), bool(answer.get("last"))
             if not self._may_be(verdict, self.claims[0]):
@@ -233,20 +255,19 @@ class WorkerEnd:
         except (ValueError, KeyError, TypeError, RecursionError, OverflowError):
             self.doom("the handler wrote to its worker's own descriptor")
             return
-        self._end(verdict, _text(error), started, wait, _text(trace))
+        self._end(verdict, _text(error), started, wait, _text(trace), finished)
+        self._go_on(last)
+
+    def _go_on(self, last: bool) -> None:
+        """With the attempt behind the one that has ended, if there is one and that was not the last."""
         if self.claims:
-            self._begins_next(alone=last or printed)
+            self.job += 1
+            self._by_permit = True
+            self._expect(clock.now())
+            if last:
+                self._take_back_all()
         if not self.claims:
             self._pool.became_idle(self, last=last or self._ending)
-
-    def _begins_next(self, alone: bool) -> None:
-        """The worker goes on with what is behind; `alone`: it does not, see `jobs`."""
-        self.job += 1
-        self._by_permit = True
-        self._due = clock.monotonic()
-        self._deadline = self._due + self._timeout / SECOND
-        if alone:
-            self._take_back_all()
 
     def _may_be(self, verdict: Verdict, claim: Claim) -> bool:
         """Whether an attempt can not have been begun: a handler could say so to be run again, uncounted."""
@@ -261,11 +282,14 @@ class WorkerEnd:
         started: Micros | None = None,
         retry_after: Micros | None = None,
         trace: str | None = None,
+        told: object = None,
     ) -> None:
         claim = self.claims.popleft()
         now, fire_at = clock.now(), claim.reminder.fire_at
         # The clock may have been set back meanwhile: nothing has ended before it was due and handed over.
         finished = max(now, self._handed, fire_at)
+        if isinstance(told, int):  # what is behind it has begun since
+            finished = min(max(told, self._handed, fire_at), finished)
         if started is not None:
             # Whatever the worker says: neither before its time nor after its end.
             started = min(max(started, fire_at), finished)
@@ -279,7 +303,7 @@ class WorkerEnd:
         self._pool.ended(
             Ending(claim.reminder, verdict, started, finished, error, output, retry_after, repeatable, trace)
         )
-        self._handed = finished  # of the next one
+        self._handed = finished  # what is behind it
 
     def _drain_output(self, once: bool = False) -> None:
         with suppress(BlockingIOError):
@@ -292,7 +316,9 @@ class WorkerEnd:
     def _check_deadline(self) -> None:
         # One timer a worker, looked at again when it rings: most attempts end long before.
         self._timer = None
-        if not self.claims:
+        if self.claims and clock.monotonic() >= self._deadline:
+            self.catch_up()
+        if not self.claims or self._timer is not None:
             return
         left = self._deadline - clock.monotonic()
         if left > 0:

@@ -65,11 +65,10 @@ def run_worker(cls: type[RemindProcess], limits: Limits, socket_fd: int, output_
     pid = os.getpid()
     _settle_in(limits, output_fd)
     streams, clean = (sys.stdout, sys.stderr), _surroundings()
-    answer: dict[str, Any] = {}
     with suppress(ConnectionError), stream.makefile("rb") as incoming:  # the daemon may die at any time
         stream.sendall(json.dumps({"pid": pid}).encode() + b"\n")
         for count, job in enumerate(jobs.unpack(incoming), start=1):
-            if job["behind"] and (answer["printed"] or not _may_begin(permits_fd)):
+            if job["behind"] and not _may_begin(permits_fd):
                 break
             answer = _attempt(cls, job)
             if os.getpid() != pid:
@@ -80,10 +79,12 @@ def run_worker(cls: type[RemindProcess], limits: Limits, socket_fd: int, output_
                     printed.flush()  # type: ignore[union-attr]
             # What one attempt has changed, the next must not find.
             spoiled = _bury_children() or _is_spoiled(clean)
+            printed = spoiled or _has_printed()
             answer |= {
                 "job": job["job"],
-                "last": answer.get("last", False) or spoiled or count >= limits.renew,
-                "printed": spoiled or _has_printed(),
+                "last": answer.get("last", False) or spoiled or count >= limits.renew or (printed and job["more"]),
+                "printed": printed,
+                "finished": clock.now(),
             }
             stream.sendall(json.dumps(answer).encode() + b"\n")
             if answer["last"]:

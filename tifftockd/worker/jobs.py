@@ -2,7 +2,7 @@
 
 Several may come at once, to be made one after the other. Each but the first needs a permit, one count of an eventfd(2)
 that the two share: who takes it has the attempt, the worker to begin it, or the daemon to give it to another worker.
-A worker that finds none, or has printed something, which is to be read before others print, ends.
+A worker that finds none ends, and so does one that has printed something: that is to be read before others print.
 
 marshal takes a quarter of JSON's time. It is not for what comes from a worker, where a handler could have a hand in it.
 """
