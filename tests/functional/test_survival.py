@@ -2,9 +2,12 @@
 
 import os
 import re
+import resource
 import signal
 import sqlite3
+import time
 from contextlib import closing
+from datetime import datetime
 from pathlib import Path
 
 import pytest
@@ -53,6 +56,18 @@ def test_a_template_that_dies_with_work_queued_is_replaced(daemon, tmp_path):
     daemon.remind(method="note", options={"file": str(note)})
     wait_until(lambda: lines(note) and daemon.get("/health")["counts"]["firing"] == 0, "an end of each attempt")
     assert daemon.outcome(daemon.remind(method="note", options={"file": str(note)}))["outcome"] == "delivered"
+
+
+def test_a_worker_that_no_descriptor_was_left_for_is_started_when_there_are_some(daemon):
+    daemon.start()
+    made = daemon.remind(**{"in": 3})
+    limits = resource.prlimit(daemon.process.pid, resource.RLIMIT_NOFILE)
+    resource.prlimit(daemon.process.pid, resource.RLIMIT_NOFILE, (8, limits[1]))
+    due = datetime.fromisoformat(made["when"]).timestamp()
+    wait_until(lambda: time.time() > due + 0.3, "its time")
+    assert "Too many open files" in daemon.log_text()
+    resource.prlimit(daemon.process.pid, resource.RLIMIT_NOFILE, limits)
+    assert daemon.outcome(made)["outcome"] == "delivered"
 
 
 def test_bytes_that_are_no_text_stop_nothing_else(daemon):

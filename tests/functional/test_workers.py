@@ -438,7 +438,7 @@ def test_what_a_handler_writes_to_its_workers_socket_is_no_answer(shared, method
 
 @pytest.mark.parametrize("started", ["2**63", "-2**63 - 1", "10**30", "10**18", "-10**18"])
 def test_a_forged_instant_is_neither_before_its_time_nor_to_come(shared, single, started):
-    entry = attempt(shared, f"forge(started={started}); time.sleep(0.05)", single)
+    entry = attempt(shared, f"forge(started={started}, finished={started}); time.sleep(0.05)", single)
     assert entry["outcome"] == "delivered"
     assert entry["due"] <= entry["started"] <= entry["finished"]
     assert shared.request("GET", "/history").status == 200

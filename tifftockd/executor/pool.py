@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import socket
 from collections.abc import Callable, Iterable, Iterator
+from contextlib import ExitStack
 from typing import Any, NamedTuple, Protocol
 
 from tifftockd import clock, journal
@@ -292,13 +293,16 @@ class Pool(PoolCallbacks):
                 self._start_worker()
 
     def _start_worker(self) -> None:
-        ours, theirs = pair(socket.SOCK_STREAM)
-        permits = os.eventfd(0, os.EFD_CLOEXEC | os.EFD_NONBLOCK | os.EFD_SEMAPHORE)
-        try:
-            output, printed = os.pipe2(os.O_CLOEXEC)
-        except OSError:
-            os.close(permits)
-            raise
+        with ExitStack() as undo:
+            try:
+                ours, theirs = pair(socket.SOCK_STREAM)
+                permits = os.eventfd(0, os.EFD_CLOEXEC | os.EFD_NONBLOCK | os.EFD_SEMAPHORE)
+                undo.callback(os.close, permits)
+                output, printed = os.pipe2(os.O_CLOEXEC)
+            except OSError as error:
+                self._failed_to_start(f"cannot be given descriptors: {error.strerror}")
+                return
+            undo.pop_all()
         worker = WorkerEnd(self._loop, ours, output, permits, self._limits.output, self._limits.timeout, self)
         self._workers.add(worker)
         self._starting += 1
@@ -309,7 +313,7 @@ class Pool(PoolCallbacks):
                 self.spec.method, limits, descriptors, lambda status: self._died(worker, status)
             )
         except Exception as error:
-            # No more processes, descriptors or memory: as a worker that dies at its start.
+            # No more processes or memory: as a worker that dies at its start.
             self._workers.discard(worker)
             self._starting -= 1
             worker.close()
