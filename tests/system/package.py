@@ -9,8 +9,9 @@ import pytest
 
 REPOSITORY = Path(__file__).parents[2]
 
-# The first commit with a package: from it on, every release can be upgraded to this one.
-FIRST = "351c36efd4f2eeb1c2c4380db6ece68bdc27679b"
+# The first package that refuses nobody who connects just as it is stopped, which in an upgrade is the older one's
+# doing: from it on, every release can be upgraded to this one, and no client sees it.
+FIRST = "3d08b81ecaf310aa8ceee384461672f171df5ca5"
 
 
 def build(release, folder, *options, source=REPOSITORY):
