@@ -8,12 +8,12 @@ import pytest
 import tifftockd.scheduler.portion
 import tifftockd.store
 from tests.daemon import wait_until
-from tests.functional.test_clock import draft, watching
+from tests.functional.test_clock import HOUR, draft, watching
 from tifftockd import clock
 from tifftockd.clock import SECOND
 from tifftockd.config import load_config
 from tifftockd.executor.claims import Claims
-from tifftockd.reminder import Ending, Verdict
+from tifftockd.reminder import Ending, Repeat, Verdict
 from tifftockd.scheduler import Scheduler
 from tifftockd.settling import Policy, settle
 from tifftockd.store import HistoryQuery, Store, Want
@@ -29,7 +29,7 @@ def claimed(store, now):
     """All that is due, as the scheduler would claim it."""
     policy, wants = Policy(SECOND, UTC, now), [Want("note", 300, now, True)]
     return store.turn(
-        [], wants, now, policy=policy, allowance=0, expiring=False, hold=lambda reminders: lambda: None
+        [], wants, now, policy=policy, allowance=0, expiring=0, hold=lambda reminders: lambda: None
     ).claimed
 
 
@@ -50,6 +50,41 @@ def test_while_others_use_the_store_a_pass_is_short(tmp_path, monkeypatch, compa
         wait_until(lambda: sum(settled for settled, _ in passes) == 40, "the outcomes")
         assert sum(claimed for _, claimed in passes) == 40
         assert (max(max(counts) for counts in passes) <= 16) == few
+
+
+def test_what_is_too_late_is_ended_a_few_at_a_time(tmp_path, monkeypatch):
+    monkeypatch.setattr(tifftockd.scheduler.portion, "_SHORT", 0)
+    store = opened(tmp_path)
+    late = draft(clock.now() - 2 * SECOND, max_late=SECOND)
+    store.create_all([late] * 40, None, clock.now())
+    passes = []
+
+    def turn(*arguments, **settings):
+        done = real(*arguments, **settings)
+        passes.append((len(done.expired), len(done.claimed)))
+        return done
+
+    real, store.turn = store.turn, turn
+    scheduler = Scheduler(store, load_config({}))
+    scheduler.start(Ended([]))
+    wait_until(lambda: store.summary().counts["missed"] == 40, "the outcomes")
+    scheduler.stop()
+    # With what the pace let through, one that is overdue, but must not be attempted any more.
+    assert max(passes) <= (17, 0)
+    store.close()
+
+
+def test_of_repeats_that_are_too_late_all_missed_occurrences_count(tmp_path):
+    store = opened(tmp_path)
+    minute = clock.now() // (60 * SECOND) * 60 * SECOND
+    now = minute + 1
+    store.create_all([draft(minute - HOUR, max_late=0, repeat=Repeat("*:*:00"))] * 4, None, now)
+    policy, lines = Policy(SECOND, UTC, now), []
+    while not lines or lines[-1]:
+        done = store.turn([], [], now, policy=policy, allowance=0, expiring=100, hold=lambda _: lambda: None)
+        lines.append([len(ended.passed) for ended in done.expired])
+    assert lines == [[60, 60], [60, 60], []]
+    store.close()
 
 
 @pytest.mark.parametrize("count", [1, 7, 64, 145])

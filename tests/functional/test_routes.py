@@ -124,7 +124,7 @@ class Api:
         """Claim a reminder, as the scheduler does when it is due."""
         turn = self.store.turn(
             [], [Want(reminder["method"], 1, 2**62, True)], self.now, policy=Policy(SECOND), allowance=100,
-            expiring=False, hold=lambda _: lambda: None,
+            expiring=0, hold=lambda _: lambda: None,
         )  # fmt: skip
         [claimed] = [claimed for claimed in turn.claimed if claimed.id == reminder["id"]]
         return claimed

@@ -247,8 +247,8 @@ class Scheduler:
                 now,
                 policy=policy,
                 allowance=self._pace.allowance(now),
-                # A clock that is plainly wrong makes nothing late.
-                expiring=not idle,
+                # A clock that is plainly wrong makes nothing late; and what is late can wait for what is due.
+                expiring=0 if idle else self._portion.most,
                 hold=claims.hold,
             )
         except BaseException:
@@ -257,8 +257,8 @@ class Scheduler:
             if self._store.fault is None:
                 self._settle_apart(settlements)
             raise
-        if most is not None:
-            self._portion.took(max(len(endings), len(turn.claimed)), turn.seconds)
+        if most is not None or turn.expired:
+            self._portion.took(max(len(endings), len(turn.claimed), len(turn.expired)), turn.seconds)
         claims.forget([ending.reminder for ending in endings])
         del self._endings[:most]
         self._next, self._next_latest = turn.next_by_method, turn.next_latest

@@ -277,35 +277,40 @@ class Store:
         *,
         policy: Policy,
         allowance: int,
-        expiring: bool,
+        expiring: int,
         hold: Callable[[list[Reminder]], Callable[[], None]],
     ) -> Turn:
         """One pass, in one transaction: settle what has ended, end what is too late, claim what is due.
 
         `allowance`: of what was due before `policy.since`, so many are claimed at the most, oldest first.
-        `expiring`: whether to look for what is too late. An occurrence that another takes the place of is claimed in
-        vain, and comes back as if it had expired. `hold` is told of the claims before any later request can meet
-        them, and returns how to forget them.
+        `expiring`: so many lines of history are written of what is too late, but for what one reminder may need. What
+        is claimed in vain, being too late as well or an occurrence that another takes the place of, comes back with
+        them. `hold` is told of the claims before any later request can meet them, and returns how to forget them.
         """
 
         def turn(tx: Transaction) -> Turn:
             began = clock.monotonic()
             self._settle(tx, settlements)
-            expired = []
+            expired: list[Settlement] = []
             if expiring:
-                late = [id_ for (id_,) in tx.execute(sql.EXPIRED, {"now": now, "limit": PIECE})]
-                expired = [expire(reminder, now, policy) for reminder in steps.read(tx, late, now)]
+                late = [id_ for (id_,) in tx.execute(sql.EXPIRED, {"now": now, "limit": expiring})]
+                left = expiring
+                for reminder in steps.read(tx, late, now):
+                    if left <= 0:
+                        break
+                    expired.append(expire(reminder, now, policy))
+                    left -= 1 + len(expired[-1].passed)
                 self._settle(tx, expired)
             claimed = steps.claim(tx, wants, policy.since, allowance, now)
-            superseded = {one.id: ended for one in claimed if (ended := supersede(one, now, policy)) is not None}
-            if superseded:
-                claimed = [one for one in claimed if one.id not in superseded]
-                self._settle(tx, [*superseded.values()])
+            in_vain = {one.id: ended for one in claimed if (ended := _in_vain(one, now, policy)) is not None}
+            if in_vain:
+                claimed = [one for one in claimed if one.id not in in_vain]
+                self._settle(tx, [*in_vain.values()])
             if claimed:
                 tx.on_rollback(hold(claimed))
             return Turn(
                 claimed=claimed,
-                expired=[*expired, *superseded.values()],
+                expired=[*expired, *in_vain.values()],
                 next_by_method=steps.next_by_method(tx),
                 next_latest=tx.value(sql.NEXT_LATEST),
                 kept=max(steps.kept(tx)),
@@ -369,6 +374,13 @@ class Store:
             return min((end for end in ends if end is not None), default=None)
 
         return self._writer.run(oldest, writes=False)
+
+
+def _in_vain(claimed: Reminder, now: Micros, policy: Policy) -> Settlement | None:
+    """What ends a reminder that has just been claimed, if it is not to be attempted after all."""
+    if claimed.latest < now:
+        return expire(claimed, now, policy, claimed.attempts - 1)
+    return supersede(claimed, now, policy)
 
 
 def _asked(**asked: int | str | None) -> dict[str, int | str]:
