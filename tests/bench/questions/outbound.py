@@ -1,14 +1,18 @@
 """How close do 1,000 `api` reminders, due at once, come to what the answering server allows?
 
 It answers after 50 ms, and 32 attempts are made at once: 1,000 x 50 ms / 32 is the ideal, with nothing else costing
-anything. Cold: the daemon has just started, no worker of the method has been forked, and nothing has been imported.
+anything. Beside it 32 processes that do nothing but send the same with requests: what that takes, no daemon can save.
+Cold: the daemon has just started, no worker of the method has been forked, and nothing has been imported.
 """
 
 import asyncio
 import json
 import multiprocessing
 import socket
+import time
 from contextlib import contextmanager
+
+import requests
 
 from tests.bench import clients
 from tests.bench.outcomes import outcomes
@@ -17,6 +21,8 @@ from tifftockd import clock
 
 DELAY, CONCURRENCY = 0.050, 32
 PATIENCE = 120
+MESSAGE = "tea is ready"
+SENDERS = f"{CONCURRENCY} processes, requests alone"
 
 
 def _count(place):
@@ -25,6 +31,33 @@ def _count(place):
 
 def _ideal(place):
     return {"warm": _count(place) * DELAY / CONCURRENCY, "cold": _count(place) * DELAY / CONCURRENCY}
+
+
+def _senders(place):
+    """Seconds in which the processes, which have sent one before, send the rest."""
+    number = _count(place)
+    context = multiprocessing.get_context("fork")
+    together = context.Barrier(CONCURRENCY + 1)
+
+    def send(url, count):
+        requests.post(url, json={"message": MESSAGE}).raise_for_status()
+        together.wait(PATIENCE)
+        for _ in range(count):
+            requests.post(url, json={"message": MESSAGE}).raise_for_status()
+        together.wait(PATIENCE)
+
+    with _server() as url:
+        shares = [len(range(first, number, CONCURRENCY)) for first in range(CONCURRENCY)]
+        senders = [context.Process(target=send, args=(url, share), daemon=True) for share in shares]
+        for sender in senders:
+            sender.start()
+        together.wait(PATIENCE)
+        began = time.monotonic()
+        together.wait(PATIENCE)
+        took = time.monotonic() - began
+        for sender in senders:
+            sender.join()
+    return {"warm": took}
 
 
 def _tifftockd(place):
@@ -37,7 +70,7 @@ def _tifftockd(place):
 
 def _fired(daemon, number):
     """Seconds from the answer that all are stored, and due, until all are delivered."""
-    burst = json.dumps([{"in": 0, "message": "tea is ready", "method": "api"}] * number)
+    burst = json.dumps([{"in": 0, "message": MESSAGE, "method": "api"}] * number)
     with outcomes(daemon) as recorded:
         before = recorded.count()
         clients.ask(daemon.socket_path, clients.post("/reminders", burst))
@@ -80,9 +113,10 @@ async def _serve(listening):
 
 QUESTION = Question(
     "1,000 `api` reminders (200 in a quick run) due at once, to a server that answers after 50 ms, 32 at a time",
-    {"tifftockd": _tifftockd, "the ideal": _ideal},
+    {"tifftockd": _tifftockd, "the ideal": _ideal, SENDERS: _senders},
     (
         Row("warm", "s", "warm", beside="the ideal", reach=at_most(1.5)),
+        Row("warm", "s", "warm", beside=SENDERS),
         Row("cold", "s", "cold", beside="the ideal", reach=at_most(1.7)),
     ),
     runs=3,
