@@ -12,7 +12,7 @@ import pytest
 from tests.daemon import NOTE, Daemon, wait_until
 from tests.functional.test_firing import alive, lines
 from tifftockd.config import load_config
-from tifftockd.executor import Executor
+from tifftockd.executor import Executor, generation
 
 LAMP = "from tifftockd import RemindProcess\nclass Lamp(RemindProcess):\n def remind(self, message): 0\n"
 
@@ -362,25 +362,23 @@ def test_a_slow_import_is_waited_for_by_those_that_name_its_method_and_by_nobody
     assert daemon.outcome(made)["outcome"] == "delivered"
 
 
-def test_an_import_that_took_too_long_is_tried_again_by_itself(daemon, tmp_path):
+def test_an_import_that_took_too_long_is_tried_again_by_itself(tmp_path, monkeypatch):
+    monkeypatch.setattr(generation, "_LOAD", 1.0)
+    monkeypatch.setattr(generation, "_AGAIN", 0.1)
     quick = tmp_path / "quick"
-    daemon.dropin(
-        "slow.py",
-        f"import os, time\nif not os.path.exists({str(quick)!r}): time.sleep(600)\n"
-        "from tifftockd import RemindProcess\nclass Slow(RemindProcess):\n def remind(self, message): pass\n",
-    )
-    quick.touch()
-    daemon.start()
-    made = daemon.remind(method="slow", **{"in": "2s"})
-    daemon.stop()
-    quick.unlink()
-    daemon.start()
-    wait_until(lambda: daemon.get("/handlers")["failures"], "the failure", patience=30)
-    assert "longer than 10 s" in daemon.get("/handlers")["failures"][0]["error"]
-    assert "slow is not loaded" in wait_until(lambda: daemon.get(f"/reminder/{made['id']}")["last_error"], "the reason")
-    quick.touch()
-    wait_until(lambda: not daemon.get("/handlers")["failures"], "the next try", patience=60)
-    assert daemon.outcome(made)["outcome"] == "delivered"
+    waits = f"import os, time\nif not os.path.exists({str(quick)!r}): time.sleep(600)\n"
+    (tmp_path / "lamp.py").write_text(waits + LAMP)
+    executor = Executor(load_config({"HANDLERS_DIR": str(tmp_path)}), lambda: None)
+    executor.start()
+    try:
+        [(file, error)] = wait_until(executor.registry.failures, "the failure")
+        assert (file, error) == (str(tmp_path / "lamp.py"), "its import took longer than 1 s")
+        assert not executor.has("lamp")
+        quick.touch()
+        wait_until(lambda: executor.has("lamp"), "the next try")
+        assert not executor.registry.failures()
+    finally:
+        executor.stop(0)
 
 
 def test_a_method_that_is_loaded_after_the_start_is_told_of_when_it_can_be_used(tmp_path):

@@ -124,7 +124,7 @@ class Generation:
         elif dropin.program is not None:
             self._use_program(dropin)
         else:
-            self._load_module(dropin)
+            self._load_module(dropin, _AGAIN)
 
     def _use_program(self, dropin: Dropin) -> None:
         """An executable is never run to ask what it is: what is declared beside it is data."""
@@ -137,7 +137,7 @@ class Generation:
         self._accept(dropin, template, [spec])
         self._finished(dropin.path)
 
-    def _load_module(self, dropin: Dropin, again: float = _AGAIN) -> None:
+    def _load_module(self, dropin: Dropin, again: float) -> None:
         """`again`: seconds until it is tried once more, if it takes too long."""
         template = self._add(Template.of_dropin(self._loop, self._parent, dropin))
         waiting = True
