@@ -9,7 +9,8 @@ from tifftockd import clock
 from tifftockd.clock import SECOND
 from tifftockd.executor.claims import Claim, Claims
 from tifftockd.executor.loop import Loop
-from tifftockd.executor.pool import Limits, Pool
+from tifftockd.executor.pool import Pool
+from tifftockd.executor.starter import Limits
 
 
 def given(queued=40, quick=100, repeatable=True, renew=1000, max_late=60 * SECOND):

@@ -19,8 +19,9 @@ from tifftockd.errors import TifftockError
 from tifftockd.executor.claims import Claim, Claims
 from tifftockd.executor.generation import Generation
 from tifftockd.executor.loop import Loop, Timer
-from tifftockd.executor.pool import Limits, Pool
+from tifftockd.executor.pool import Pool
 from tifftockd.executor.processes import Template
+from tifftockd.executor.starter import Limits
 from tifftockd.handlers.builtin import builtin_specs
 from tifftockd.handlers.dropins import Dropin
 from tifftockd.handlers.registry import Registry

@@ -9,8 +9,9 @@ from tifftockd import clock, journal
 from tifftockd.config import Config
 from tifftockd.executor.claims import Claim, Claims
 from tifftockd.executor.loop import Loop
-from tifftockd.executor.pool import Limits, Pool
+from tifftockd.executor.pool import Pool
 from tifftockd.executor.processes import Template
+from tifftockd.executor.starter import Limits
 from tifftockd.handlers.heartbeat import Heartbeat
 from tifftockd.handlers.spec import BUILT_IN, describe
 from tifftockd.reminder import Ending, Reminder, State, Verdict

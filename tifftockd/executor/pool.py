@@ -2,19 +2,16 @@
 
 from __future__ import annotations
 
-import os
-import socket
 from collections.abc import Callable, Iterable, Iterator
-from contextlib import ExitStack
-from typing import Any, NamedTuple, Protocol
+from typing import Any, Protocol
 
-from tifftockd import clock, journal
+from tifftockd import clock
 from tifftockd.clock import SECOND, Micros
-from tifftockd.config import Config
 from tifftockd.executor.claims import Claim, Claims
-from tifftockd.executor.forker import pair, why
+from tifftockd.executor.forker import why
 from tifftockd.executor.loop import Loop, Timer
-from tifftockd.executor.worker_end import PoolCallbacks, WorkerEnd
+from tifftockd.executor.starter import PAUSE, Limits, Source, Starter, StarterCallbacks
+from tifftockd.executor.worker_end import WorkerEnd
 from tifftockd.handlers.spec import MethodSpec
 from tifftockd.reminder import Ending, Reminder, Verdict
 from tifftockd.when import format_span
@@ -35,11 +32,6 @@ _IN_A_ROW = 100
 _SPARE: Micros = 1 * SECOND
 # Seconds until an idle worker is let go.
 _IDLE = 60.0
-# Seconds between attempts to start workers that die before they are ready, and how often that is tried.
-_RESTART = 1.0
-_STARTS = 3
-# Seconds that the start of a worker may take, the import of its module included.
-_START = 10.0
 
 
 class Owner(Protocol):
@@ -55,43 +47,7 @@ class Owner(Protocol):
         """Claims that came after the pool was closed."""
 
 
-class Source(Protocol):
-    """Where workers come from: a template, or the bare parent where its module cannot be forked."""
-
-    def fork_worker(
-        self, method: str, limits: dict[str, int], descriptors: list[int], died: Callable[[int], None]
-    ) -> int:
-        """Start a worker on these descriptors (its socket, its output, its permits) and return its tag."""
-
-    def kill_worker(self, tag: int, pid: int) -> None:
-        """Kill it with all that it started. `pid`: what it said, or 0."""
-
-    def renew(self) -> None:
-        """Start the next ones from a new process."""
-
-
-class Limits(NamedTuple):
-    """A method's limits: what its class declares, else the general setting."""
-
-    concurrency: int
-    timeout: Micros
-    memory: int
-    output: int
-    renew: int
-
-    @classmethod
-    def of(cls, spec: MethodSpec, config: Config) -> Limits:
-        """The one place where a class wins over a setting."""
-        return cls(
-            concurrency=spec.concurrency or config.handler_concurrency,
-            timeout=spec.timeout or config.handler_timeout,
-            memory=spec.memory or config.handler_memory,
-            output=config.handler_output if spec.output is None else spec.output,
-            renew=spec.renew or config.handler_renew,
-        )
-
-
-class Pool(PoolCallbacks):
+class Pool(StarterCallbacks):
     """Starts workers when there is work or soon will be, gives them attempts to make in turn, lets idle ones go.
 
     `room`, `is_warm` and `enqueue` may be called from any thread, the rest happens in the loop's.
@@ -120,9 +76,7 @@ class Pool(PoolCallbacks):
         self._queue: list[Claim] = []  # in their order
         self._workers: set[WorkerEnd] = set()
         self._idle: list[WorkerEnd] = []
-        self._starting = 0
-        self._failed_starts = 0
-        self._resting = False  # after a failed start
+        self._starter = Starter(loop, spec.method, limits, source, self)
         self._closed = False
         self._seconds: float | None = None  # what an attempt takes, as a moving mean
         self._quick = 0  # how many attempts in a row were
@@ -136,7 +90,7 @@ class Pool(PoolCallbacks):
 
     def room(self) -> int:
         """How many more reminders may be claimed: what can begin within a second."""
-        busy = len(self._workers) - len(self._idle) - self._starting
+        busy = len(self._workers) - len(self._idle) - self._starter.count
         free = self._limits.concurrency - busy - self._owner.busy(self)
         if self.spec.repeatable and self._seconds is not None and self._seconds < 1:
             free += round(self._limits.concurrency / max(self._seconds, 0.001))
@@ -164,7 +118,7 @@ class Pool(PoolCallbacks):
         """Have a worker ready, for work in so many seconds."""
 
         def start() -> None:
-            self._keep_until = max(self._keep_until, clock.monotonic() + seconds + _RESTART)
+            self._keep_until = max(self._keep_until, clock.monotonic() + seconds + PAUSE)
             if not self._workers:
                 self._start_worker()
 
@@ -194,6 +148,7 @@ class Pool(PoolCallbacks):
         """Forget all workers: their processes end with their template."""
         self._stopping = True
         workers, self._workers, self._idle = self._workers, set(), []
+        self._starter.forget()
         for worker in workers:
             worker.close()
 
@@ -284,96 +239,46 @@ class Pool(PoolCallbacks):
         self._next = self._loop.after(seconds, self.dispatch)
 
     def _start_workers(self) -> None:
-        wanted = len(self._queue) - self._starting - len(self._idle)
+        wanted = len(self._queue) - self._starter.count - len(self._idle)
         room = self._limits.concurrency - len(self._workers)
         if wanted <= 0 or room <= 0:
             return
         for _ in range(min(wanted, room - self._owner.busy(self))):
-            if not self._resting and not self._stopping:
+            if not self._starter.resting and not self._stopping:
                 self._start_worker()
 
     def _start_worker(self) -> None:
-        with ExitStack() as undo:
-            try:
-                ours, theirs = pair(socket.SOCK_STREAM)
-                permits = os.eventfd(0, os.EFD_CLOEXEC | os.EFD_NONBLOCK | os.EFD_SEMAPHORE)
-                undo.callback(os.close, permits)
-                output, printed = os.pipe2(os.O_CLOEXEC)
-            except OSError as error:
-                self._failed_to_start(f"cannot be given descriptors: {error.strerror}")
-                return
-            undo.pop_all()
-        worker = WorkerEnd(self._loop, ours, output, permits, self._limits.output, self._limits.timeout, self)
-        self._workers.add(worker)
-        self._starting += 1
-        limits = {"memory": self._limits.memory, "renew": self._limits.renew}
-        descriptors = [theirs.fileno(), printed, permits]
-        try:
-            worker.tag = self._source.fork_worker(
-                self.spec.method, limits, descriptors, lambda status: self._died(worker, status)
-            )
-        except Exception as error:
-            # No more processes or memory: as a worker that dies at its start.
-            self._workers.discard(worker)
-            self._starting -= 1
-            worker.close()
-            self._failed_to_start(f"cannot be forked: {error}")
-            return
-        finally:
-            theirs.close()
-            os.close(printed)
+        if (worker := self._starter.start()) is not None:
+            self._workers.add(worker)
 
-        def late() -> None:
-            if worker.starting and worker in self._workers:
-                self._failed_starts = _STARTS  # a second try would hang, too
-                worker.doom("")
+    # ---- what the starter tells
 
-        self._loop.after(_START, late)
-
-    def _died(self, worker: WorkerEnd, status: int) -> None:
+    def died(self, worker: WorkerEnd, status: int) -> None:
+        """Judge what it leaves behind."""
         if worker not in self._workers:
             return
         self._workers.discard(worker)
         if worker in self._idle:
             self._idle.remove(worker)
         worker.died(why(status))
-        if worker.starting:
-            self._starting -= 1
-            self._failed_to_start(why(status))
+        self._starter.lost(worker, status)
         self.dispatch()
 
-    def _failed_to_start(self, how: str) -> None:
-        """Try again in a while; in the end give what is queued back as surely not done."""
-        self._failed_starts += 1
-        self._source.renew()
-        journal.event("worker-failed", journal.WARNING, method=self.spec.method, message=f"a worker {how} at its start")
-        if self._failed_starts > _STARTS:
-            self._failed_starts = 0
-            reason = f"no worker can be started: it {how}"
-            for claim in self.take_queue(close=False):
-                with self._claims.lock:
-                    claim.queued = False
-                    if claim.recalled:
-                        continue
-                    self._claims.hand_over(claim)
-                self._owner.done(Ending(claim.reminder, Verdict.TRANSIENT, None, clock.now(), reason))
-            return
-
-        def again() -> None:
-            self._resting = False
-            self.dispatch()
-
-        self._resting = True
-        self._loop.after(_RESTART, again)
+    def cannot_start(self, reason: str) -> None:
+        """Give what is queued back as surely not done."""
+        for claim in self.take_queue(close=False):
+            with self._claims.lock:
+                claim.queued = False
+                if claim.recalled:
+                    continue
+                self._claims.hand_over(claim)
+            self._owner.done(Ending(claim.reminder, Verdict.TRANSIENT, None, clock.now(), reason))
 
     # ---- what the workers' ends tell
 
     def became_idle(self, worker: WorkerEnd, last: bool = False) -> None:
         """Give it the next attempt, or let it go."""
-        if worker.starting:
-            worker.starting = False
-            self._starting -= 1
-            self._failed_starts = 0
+        self._starter.arrived(worker)
         if worker not in self._workers:
             return
         worker.idle_since = clock.monotonic()

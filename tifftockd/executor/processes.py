@@ -211,7 +211,7 @@ class Template:
             os.close(self._code)
             self._code = -1
 
-    # ---- pool.Source
+    # ---- starter.Source
 
     def fork_worker(
         self, method: str, limits: dict[str, int], descriptors: list[int], died: Callable[[int], None]

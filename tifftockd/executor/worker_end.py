@@ -238,6 +238,7 @@ class WorkerEnd:
             answer: dict[str, Any] = _read_json(line.decode())
             if self.starting:
                 self.pid = int(answer["pid"])
+                self.starting = False
                 self._pool.became_idle(self)
                 return
             if answer["job"] != self.job:
