@@ -1,5 +1,6 @@
 """How much the scheduler does at once."""
 
+import re
 import threading
 from datetime import UTC
 
@@ -36,7 +37,7 @@ def claimed(store, now):
 @pytest.mark.parametrize(("company", "few"), [(3600, True), (0, False)])
 def test_while_others_use_the_store_a_pass_is_short(tmp_path, monkeypatch, company, few):
     monkeypatch.setattr(tifftockd.store, "_COMPANY", company)
-    monkeypatch.setattr(tifftockd.scheduler.portion, "_SHORT", 0)  # so that they stay short
+    monkeypatch.setattr(tifftockd.scheduler.portion.Portion, "took", lambda *_: None)  # so that they stay short
     with watching(tmp_path) as (store, scheduler):
         passes = []
 
@@ -52,11 +53,12 @@ def test_while_others_use_the_store_a_pass_is_short(tmp_path, monkeypatch, compa
         assert (max(max(counts) for counts in passes) <= 16) == few
 
 
-def test_what_is_too_late_is_ended_a_few_at_a_time(tmp_path, monkeypatch):
-    monkeypatch.setattr(tifftockd.scheduler.portion, "_SHORT", 0)
+def test_what_is_too_late_is_ended_a_few_at_a_time_and_does_not_hold_up_what_is_not(tmp_path, monkeypatch):
+    monkeypatch.setattr(tifftockd.scheduler.portion.Portion, "took", lambda *_: None)
     store = opened(tmp_path)
-    late = draft(clock.now() - 2 * SECOND, max_late=SECOND)
-    store.create_all([late] * 40, None, clock.now())
+    now = clock.now()
+    late, due = draft(now - 2 * SECOND, max_late=SECOND), draft(now - SECOND)
+    store.create_all([late] * 40 + [due], None, now)
     passes = []
 
     def turn(*arguments, **settings):
@@ -69,8 +71,37 @@ def test_what_is_too_late_is_ended_a_few_at_a_time(tmp_path, monkeypatch):
     scheduler.start(Ended([]))
     wait_until(lambda: store.summary().counts["missed"] == 40, "the outcomes")
     scheduler.stop()
-    # With what the pace let through, one that is overdue, but must not be attempted any more.
-    assert max(passes) <= (17, 0)
+    # The first does not know yet what else there is.
+    assert passes[:3] == [(16, 0), (16, 1), (8, 0)]
+    store.close()
+
+
+@pytest.mark.parametrize(("late", "first"), [(0, "sooner due"), (8, "sooner too late")])
+def test_what_will_be_too_late_next_goes_first_while_others_are_too_late_already(tmp_path, late, first):
+    store = opened(tmp_path)
+    now = clock.now()
+    store.create_all([draft(now - HOUR, max_late=SECOND)] * late, None, now)
+    store.create(draft(now - 2, max_late=60 * SECOND, message="sooner due"), None, now)
+    store.create(draft(now - 1, max_late=SECOND, message="sooner too late"), None, now)
+    for since in (now + 1, 0):  # overdue, or due while the daemon watches
+        wants, policy = [Want("note", 1, now, True)], Policy(SECOND, UTC, since)
+        done = store.turn([], wants, now, policy=policy, allowance=9, expiring=4, hold=lambda _: lambda: None)
+        assert [reminder.message for reminder in done.claimed] == [first]
+        store.settle([settle(Ending(one, Verdict.RETURNED, None, now), policy) for one in done.claimed])
+    store.close()
+
+
+def test_an_outage_is_told_of_when_all_that_is_too_late_has_ended(tmp_path, monkeypatch, capfd):
+    store = opened(tmp_path)
+    now = clock.now()
+    store.create_all([draft(now - 2 * SECOND, max_late=SECOND)] * 40, None, now)
+    executor = Ended([])
+    monkeypatch.setattr(executor, "has", lambda method: False)  # no attempt is waited for
+    scheduler = Scheduler(store, load_config({}))
+    scheduler.start(executor)
+    wait_until(lambda: store.summary().counts["missed"] == 40, "the outcomes")
+    scheduler.stop()
+    assert re.findall(r"tifftockd: outage.* missed=(\d+)", capfd.readouterr().err) == ["40"]
     store.close()
 
 

@@ -257,8 +257,9 @@ class Scheduler:
             if self._store.fault is None:
                 self._settle_apart(settlements)
             raise
-        if most is not None or turn.expired:
-            self._portion.took(max(len(endings), len(turn.claimed), len(turn.expired)), turn.seconds)
+        lines = sum(1 + len(one.passed) for one in turn.expired)
+        if most is not None or lines:
+            self._portion.took(max(len(endings), len(turn.claimed), lines), turn.seconds, self._store.commit_seconds)
         claims.forget([ending.reminder for ending in endings])
         del self._endings[:most]
         self._next, self._next_latest = turn.next_by_method, turn.next_latest
@@ -267,7 +268,7 @@ class Scheduler:
         ended = [*settlements, *turn.expired]
         report(ended)
         if self._outage is not None:
-            self._look_at_outage(self._outage, ended, turn.claimed)
+            self._look_at_outage(self._outage, ended, turn.claimed, now)
         kept = self._config.history_days, self._config.history_max
         cleaned = not idle and self._cleaning.step(turn.kept, now, *kept)
         if settlements or turn.expired or turn.claimed or cleaned:
@@ -365,10 +366,12 @@ class Scheduler:
         else:
             self._outage.again(end, length or 0)
 
-    def _look_at_outage(self, outage: Outage, ended: list[Settlement], claimed: list[Reminder]) -> None:
+    def _look_at_outage(self, outage: Outage, ended: list[Settlement], claimed: list[Reminder], now: Micros) -> None:
         assert self._executor is not None
         outage.claimed(claimed)
         outage.ended(ended)
+        if self._next_latest is not None and self._next_latest < now:
+            return  # more is too late than one pass ends
         waiting = [at for method, at in self._next.items() if self._executor.has(method)]
         if outage.is_over(min(waiting, default=None)):
             outage.report()

@@ -234,6 +234,11 @@ class Store:
         """Whether anybody but the scheduler has written something just now."""
         return clock.monotonic() - self._writer.visited < _COMPANY
 
+    @property
+    def commit_seconds(self) -> float:
+        """How long the last commit of something took."""
+        return self._writer.commit_seconds
+
     def summary(self) -> Summary:
         """The counts by state, kept by the writing transactions, and what comes next.
 
@@ -283,34 +288,34 @@ class Store:
         """One pass, in one transaction: settle what has ended, end what is too late, claim what is due.
 
         `allowance`: of what was due before `policy.since`, so many are claimed at the most, oldest first.
-        `expiring`: so many lines of history are written of what is too late, but for what one reminder may need. What
-        is claimed in vain, being too late as well or an occurrence that another takes the place of, comes back with
-        them. `hold` is told of the claims before any later request can meet them, and returns how to forget them.
+        `expiring`: so many lines of history are written of what is too late, but for what one reminder may need. An
+        occurrence that another takes the place of is claimed in vain, and comes back as if it had expired. `hold` is
+        told of the claims before any later request can meet them, and returns how to forget them.
         """
 
         def turn(tx: Transaction) -> Turn:
             began = clock.monotonic()
             self._settle(tx, settlements)
+            late = [id_ for (id_,) in tx.execute(sql.EXPIRED, {"now": now, "limit": expiring})]
             expired: list[Settlement] = []
-            if expiring:
-                late = [id_ for (id_,) in tx.execute(sql.EXPIRED, {"now": now, "limit": expiring})]
-                left = expiring
-                for reminder in steps.read(tx, late, now):
-                    if left <= 0:
-                        break
-                    expired.append(expire(reminder, now, policy))
-                    left -= 1 + len(expired[-1].passed)
-                self._settle(tx, expired)
-            claimed = steps.claim(tx, wants, policy.since, allowance, now)
-            in_vain = {one.id: ended for one in claimed if (ended := _in_vain(one, now, policy)) is not None}
-            if in_vain:
-                claimed = [one for one in claimed if one.id not in in_vain]
-                self._settle(tx, [*in_vain.values()])
+            left = expiring
+            for reminder in steps.read(tx, late, now):
+                if left <= 0:
+                    break
+                expired.append(expire(reminder, now, policy))
+                left -= 1 + len(expired[-1].passed)
+            self._settle(tx, expired)
+            pressing = bool(late) and (left <= 0 or len(late) == expiring)
+            claimed = steps.claim(tx, wants, policy.since, allowance, now, pressing=pressing)
+            superseded = {one.id: ended for one in claimed if (ended := supersede(one, now, policy)) is not None}
+            if superseded:
+                claimed = [one for one in claimed if one.id not in superseded]
+                self._settle(tx, [*superseded.values()])
             if claimed:
                 tx.on_rollback(hold(claimed))
             return Turn(
                 claimed=claimed,
-                expired=[*expired, *in_vain.values()],
+                expired=[*expired, *superseded.values()],
                 next_by_method=steps.next_by_method(tx),
                 next_latest=tx.value(sql.NEXT_LATEST),
                 kept=max(steps.kept(tx)),
@@ -374,13 +379,6 @@ class Store:
             return min((end for end in ends if end is not None), default=None)
 
         return self._writer.run(oldest, writes=False)
-
-
-def _in_vain(claimed: Reminder, now: Micros, policy: Policy) -> Settlement | None:
-    """What ends a reminder that has just been claimed, if it is not to be attempted after all."""
-    if claimed.latest < now:
-        return expire(claimed, now, policy, claimed.attempts - 1)
-    return supersede(claimed, now, policy)
 
 
 def _asked(**asked: int | str | None) -> dict[str, int | str]:

@@ -82,6 +82,12 @@ DUE = text(
     "SELECT fire_at, id FROM reminder INDEXED BY reminder_next WHERE state = 'pending' AND method = :method"
     " AND fire_at BETWEEN :start AND :until ORDER BY fire_at, id LIMIT :limit"
 )
+# The same while much is too late already: not behind that, but first what will be next.
+DUE_UNTIL = text(
+    "SELECT fire_at, id FROM (SELECT fire_at, id, method, latest FROM reminder INDEXED BY reminder_latest"
+    " WHERE state = 'pending' AND latest >= :now ORDER BY latest LIMIT :looked)"
+    " WHERE method = :method AND fire_at BETWEEN :start AND :until ORDER BY latest LIMIT :limit"
+)
 CLAIM = text(
     "UPDATE reminder SET state = 'firing', attempts = attempts + 1, claimed = :now,"
     " repeatable = json_extract(chosen.value, '$[1]') FROM json_each(:chosen) AS chosen"

@@ -182,6 +182,7 @@ class Writer:
         self.fault: str | None = None  # the last write's error; None when it went well
         self.visited = float("-inf")  # when a write last queued behind the others, by clock.monotonic
         self.commits = 0  # of something; counted before anybody is told of what they hold
+        self.commit_seconds = 0.0  # that the last of them took
 
     def start(self, prepare: Callable[[sqlite3.Cursor], None]) -> None:
         """Open the database and run `prepare` in its first transaction; raises what that raises."""
@@ -314,7 +315,8 @@ class Writer:
             return
         if wrote:
             self.commits += 1
-            self._committed(clock.monotonic() - began)
+            self.commit_seconds = clock.monotonic() - began
+            self._committed(self.commit_seconds)
             if self.fault is not None:
                 self._recovered()
         for request in served:
