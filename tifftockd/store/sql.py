@@ -84,7 +84,7 @@ DUE = text(
 )
 # The same while much is too late already: not behind that, but first what will be next.
 DUE_UNTIL = text(
-    "SELECT fire_at, id FROM (SELECT fire_at, id, method, latest FROM reminder INDEXED BY reminder_latest"
+    "SELECT latest, id FROM (SELECT fire_at, id, method, latest FROM reminder INDEXED BY reminder_latest"
     " WHERE state = 'pending' AND latest >= :now ORDER BY latest LIMIT :looked)"
     " WHERE method = :method AND fire_at BETWEEN :start AND :until ORDER BY latest LIMIT :limit"
 )

@@ -241,10 +241,11 @@ def claim(
 
 
 def _due(tx: Transaction, statement: TextClause, want: Want, asked: dict[str, int]) -> list[tuple[Micros, int, bool]]:
+    """What may be claimed of one method, each with the instant by which it stands in its place."""
     if asked["limit"] <= 0:
         return []
     found = tx.execute(statement, asked | {"method": want.method})
-    return [(fire_at, id_, want.repeatable) for fire_at, id_ in found]
+    return [(place, id_, want.repeatable) for place, id_ in found]
 
 
 def settle(tx: Transaction, settlements: Sequence[Settlement]) -> None:
