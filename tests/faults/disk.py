@@ -12,13 +12,12 @@ from pathlib import Path
 
 from tests.daemon import Daemon, wait_until
 from tests.faults import preload, recording
+from tests.faults.life import FRAME
 from tests.faults.outside import marks
 from tests.faults.processes import kill_all
 from tests.faults.using import MONTH, Use
 from tifftockd.store.connection import FULL
 
-# Of the log: a page and its header.
-_FRAME = 24 + 4096
 # What the prepared history is cut to.
 _KEPT = 60
 SETTINGS = {"RETRY_DELAY": "60ms", "HISTORY_MAX": str(_KEPT)}
@@ -69,7 +68,7 @@ def begin(folder, prepared, place=None, spawn=subprocess.Popen):
 
 
 def _frames(daemon):
-    return Path(f"{daemon.database}-wal").stat().st_size // _FRAME
+    return Path(f"{daemon.database}-wal").stat().st_size // FRAME
 
 
 # ---- one fault

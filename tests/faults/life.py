@@ -57,8 +57,8 @@ COUNT = 5
 
 # In chapters that clean: entries of history, and final reminders, that are kept.
 KEPT = 4
-# Bytes of a frame in the write-ahead log: 24 and the page.
-FRAME = 4120
+# Bytes of a frame in the write-ahead log: its header and the page.
+FRAME = 24 + 4096
 # What takes pages of its own, so that there are some to give back when it is dropped.
 LONG = "long " * 1_800
 
