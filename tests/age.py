@@ -17,6 +17,8 @@ DROP TABLE replay;
 DROP INDEX reminder_method;
 DROP INDEX reminder_owner;
 DROP INDEX history_outcome;
+DROP INDEX reminder_next;
+CREATE INDEX reminder_next ON reminder (method, fire_at, id) WHERE state = 'pending';
 ALTER TABLE reminder DROP COLUMN repeat;
 ALTER TABLE reminder DROP COLUMN until;
 ALTER TABLE reminder DROP COLUMN count;

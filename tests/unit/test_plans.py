@@ -13,7 +13,6 @@ ALL = frozenset(State)
 INDEXES = {
     "UPCOMING": (sql.UPCOMING, {"reminder_next": 3}),
     "DUE": (sql.DUE, {"reminder_next": 1}),
-    "DUE_UNTIL": (sql.DUE_UNTIL, {"reminder_latest": 1}),
     "EXPIRED": (sql.EXPIRED, {"reminder_latest": 1}),
     "NEXT_LATEST": (sql.NEXT_LATEST, {"reminder_latest": 1}),
     "FIRING": (sql.FIRING, {"reminder_list": 1}),

@@ -305,8 +305,7 @@ class Store:
                 expired.append(expire(reminder, now, policy))
                 left -= 1 + len(expired[-1].passed)
             self._settle(tx, expired)
-            pressing = bool(late) and (left <= 0 or len(late) == expiring)
-            claimed = steps.claim(tx, wants, policy.since, allowance, now, pressing=pressing)
+            claimed = steps.claim(tx, wants, policy.since, allowance, now)
             superseded = {one.id: ended for one in claimed if (ended := supersede(one, now, policy)) is not None}
             if superseded:
                 claimed = [one for one in claimed if one.id not in superseded]

@@ -14,6 +14,9 @@ PIECE = 500
 # Rows that one request looks at for those, where many others may be among them: 5 ms on a slow machine, 13 ms for all
 # five states, as so many are looked at in each.
 LOOKED = 2000
+# Reminders of a method that are due, among which a pass looks for those that are not too late, as far as their places
+# in an index tell: 10 ms on a slow machine, when so many are too late.
+LOOKED_DUE = 50_000
 # Rows of a table that one request drops, or pages that it gives back, at the most. In a large database each of them
 # costs a page or two elsewhere, written to the log and then to its place: some 15 ms of the writer's time together.
 CLEANED = 50

@@ -124,8 +124,14 @@ CREATE INDEX reminder_owner  ON reminder (owner, state, due, id) WHERE state <> 
 CREATE INDEX history_outcome ON history (outcome, id);
 """
 
+# With `latest`, so that what is due is found behind much that is too late.
+_V5 = """
+DROP INDEX reminder_next;
+CREATE INDEX reminder_next ON reminder (method, fire_at, id, latest) WHERE state = 'pending';
+"""
+
 # The n-th brings a database of version n to version n + 1.
-MIGRATIONS = [_V1, _V2, _V3, _V4]
+MIGRATIONS = [_V1, _V2, _V3, _V4, _V5]
 VERSION = len(MIGRATIONS)
 
 

@@ -78,15 +78,11 @@ FEW = {
     )
 }
 ENTRIES = text(f"SELECT {rows.ENTRY} FROM history WHERE id IN (SELECT value FROM json_each(:ids)) ORDER BY id DESC")
+# Of the first so many that are due, those for which it is not too late.
 DUE = text(
-    "SELECT fire_at, id FROM reminder INDEXED BY reminder_next WHERE state = 'pending' AND method = :method"
-    " AND fire_at BETWEEN :start AND :until ORDER BY fire_at, id LIMIT :limit"
-)
-# The same while much is too late already: not behind that, but first what will be next.
-DUE_UNTIL = text(
-    "SELECT latest, id FROM (SELECT fire_at, id, method, latest FROM reminder INDEXED BY reminder_latest"
-    " WHERE state = 'pending' AND latest >= :now ORDER BY latest LIMIT :looked)"
-    " WHERE method = :method AND fire_at BETWEEN :start AND :until ORDER BY latest LIMIT :limit"
+    "SELECT fire_at, id FROM (SELECT fire_at, id, latest FROM reminder INDEXED BY reminder_next"
+    " WHERE state = 'pending' AND method = :method AND fire_at BETWEEN :start AND :until"
+    " ORDER BY fire_at, id LIMIT :looked) WHERE latest >= :now LIMIT :limit"
 )
 CLAIM = text(
     "UPDATE reminder SET state = 'firing', attempts = attempts + 1, claimed = :now,"

@@ -13,7 +13,7 @@ from tifftockd.clock import Micros
 from tifftockd.errors import Firing, NotFound
 from tifftockd.reminder import FINAL, Draft, Entry, Occurrence, Outcome, Reminder, Settlement, State
 from tifftockd.store import rows, sql
-from tifftockd.store.queries import LOOKED, PIECE, Want
+from tifftockd.store.queries import LOOKED, LOOKED_DUE, Want
 from tifftockd.store.writer import Transaction
 
 
@@ -207,25 +207,20 @@ def rearm(tx: Transaction, reminder: Reminder, draft: Draft) -> Reminder:
     return get(tx, reminder.id)
 
 
-def claim(
-    tx: Transaction, wants: Iterable[Want], since: Micros, allowance: int, now: Micros, *, pressing: bool
-) -> list[Reminder]:
-    """Mark what is due as firing and return it, oldest first, with its new attempt number.
+def claim(tx: Transaction, wants: Iterable[Want], since: Micros, allowance: int, now: Micros) -> list[Reminder]:
+    """Mark what is due, and not too late, as firing and return it, oldest first, with its new attempt number.
 
     Of what was due before `since`, up to `allowance` over all methods; what has become due since then goes first
-    for a method's room. `pressing`: there is more for which it is too late, which may have come due before all else;
-    then what will be too late next goes first, as far as it is among the next PIECE.
+    for a method's room.
     """
-    statement = sql.DUE_UNTIL if pressing else sql.DUE
-    asked = {"now": now, "looked": PIECE} if pressing else {}
     fresh: list[tuple[Micros, int, bool]] = []
     overdue: list[tuple[Micros, int, bool]] = []
     for want in wants:
-        due = _due(tx, statement, want, asked | {"start": since, "until": want.until, "limit": want.room})
+        due = _due(tx, want, {"start": since, "until": want.until, "limit": want.room, "now": now})
         fresh += due
         if allowance:
             limit = min(want.room - len(due), allowance)
-            overdue += _due(tx, statement, want, asked | {"start": -(2**63), "until": since - 1, "limit": limit})
+            overdue += _due(tx, want, {"start": -(2**63), "until": since - 1, "limit": limit, "now": now})
     overdue.sort()
     chosen = sorted(overdue[:allowance] + fresh)
     if not chosen:
@@ -240,12 +235,11 @@ def claim(
         return read(tx, ids, now)
 
 
-def _due(tx: Transaction, statement: TextClause, want: Want, asked: dict[str, int]) -> list[tuple[Micros, int, bool]]:
-    """What may be claimed of one method, each with the instant by which it stands in its place."""
+def _due(tx: Transaction, want: Want, asked: dict[str, int]) -> list[tuple[Micros, int, bool]]:
     if asked["limit"] <= 0:
         return []
-    found = tx.execute(statement, asked | {"method": want.method})
-    return [(place, id_, want.repeatable) for place, id_ in found]
+    found = tx.execute(sql.DUE, asked | {"method": want.method, "looked": LOOKED_DUE})
+    return [(fire_at, id_, want.repeatable) for fire_at, id_ in found]
 
 
 def settle(tx: Transaction, settlements: Sequence[Settlement]) -> None:
