@@ -1,7 +1,7 @@
 """How close do 1,000 `api` reminders, due at once, come to what the answering server allows?
 
 It answers after 50 ms, and 32 attempts are made at once: 1,000 x 50 ms / 32 is the ideal, with nothing else costing
-anything. Beside it 32 processes that do nothing but send the same with requests: what that takes, no daemon can save.
+anything. Beside it 32 processes that do nothing but send the same with requests: so much of it is not the daemon's.
 Cold: the daemon has just started, no worker of the method has been forked, and nothing has been imported.
 """
 
