@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Callable, Iterable, Iterator
 from typing import Any, Protocol
 
@@ -167,6 +168,10 @@ class Pool(StarterCallbacks):
         """Hand out what can be, and start the workers that are wanting."""
         while self._idle and (claim := self._take(now := clock.now())) is not None:
             self._begin(claim, now)
+            if self._seconds is not None and self._seconds > _QUICK:
+                # Let it begin, if it waits for this CPU. When many are woken at once, whom they talk to runs after them
+                # all, hears from all at once and answers all at once: 32 requests at a time took a sixth longer.
+                os.sched_yield()
         self._start_workers()
 
     def _take(self, now: Micros, spare: Micros | None = None) -> Claim | None:
