@@ -7,15 +7,17 @@ from datetime import UTC
 import pytest
 
 import tifftockd.scheduler.portion
-import tifftockd.store
+import tifftockd.store.steps
 from tests.daemon import wait_until
 from tests.functional.test_clock import HOUR, draft, watching
 from tifftockd import clock
 from tifftockd.clock import SECOND
 from tifftockd.config import load_config
+from tifftockd.errors import StoreUnavailable
 from tifftockd.executor.claims import Claims
-from tifftockd.reminder import Ending, Repeat, Verdict
+from tifftockd.reminder import Ending, Repeat, State, Verdict
 from tifftockd.scheduler import Scheduler
+from tifftockd.scheduler.pace import Pace
 from tifftockd.settling import Policy, settle
 from tifftockd.store import HistoryQuery, Store, Want
 
@@ -101,6 +103,76 @@ def test_an_outage_is_told_of_when_all_that_is_too_late_has_ended(tmp_path, monk
     wait_until(lambda: store.summary().counts["missed"] == 40, "the outcomes")
     scheduler.stop()
     assert re.findall(r"tifftockd: outage.* missed=(\d+)", capfd.readouterr().err) == ["40"]
+    store.close()
+
+
+def test_a_reminder_that_is_due_waits_for_no_overdue_one(tmp_path, monkeypatch):
+    monkeypatch.setattr(Pace, "next", lambda self, now: now + HOUR)
+    store = opened(tmp_path)
+    store.create_all([draft(clock.now() - SECOND)] * 9, None, clock.now())
+    scheduler = Scheduler(store, load_config({"CATCH_UP_RATE": "1"}))
+    scheduler.start(Ended([]))
+    assert scheduler.has_looked(10)
+    fresh = scheduler.create(draft(clock.now() + SECOND // 4), None)
+    wait_until(lambda: store.get(fresh.id).state is State.FIRING, "the claim")
+    scheduler.stop()
+    store.close()
+
+
+def test_while_the_store_fails_nobody_watches(tmp_path, monkeypatch):
+    monkeypatch.setattr(tifftockd.scheduler, "_OUTAGE", SECOND // 10)
+    monkeypatch.setattr(tifftockd.scheduler, "_BACKOFF_MS", 10)
+    store = opened(tmp_path)
+    due = clock.now() + SECOND // 4
+    fails, watched = threading.Event(), []
+
+    def turn(*arguments, policy, **settings):
+        if fails.is_set():
+            raise StoreUnavailable("the disk is full")
+        watched.append(policy.since)
+        return real(*arguments, policy=policy, **settings)
+
+    real, store.turn = store.turn, turn
+    scheduler = Scheduler(store, load_config({}))
+    scheduler.start(Ended([]))
+    assert scheduler.has_looked(10)
+    reminder = scheduler.create(draft(due), None)
+    fails.set()
+    wait_until(lambda: clock.now() > due + SECOND, "an outage")
+    fails.clear()
+    wait_until(lambda: store.get(reminder.id).state is State.FIRING, "the claim")
+    scheduler.stop()
+    assert watched[-1] > due + SECOND // 2
+    store.close()
+
+
+def test_a_claim_that_is_taken_back_ends_its_outage(tmp_path, capfd):
+    store, now = opened(tmp_path), clock.now()
+    late, due = store.create_all([draft(now - HOUR, max_late=SECOND), draft(now - SECOND)], None, now)
+    scheduler = Scheduler(store, load_config({}))
+    scheduler.start(Ended([]))
+    wait_until(lambda: store.get(due.id).state is State.FIRING, "the claim")
+    wait_until(lambda: store.get(late.id).state is State.MISSED, "the outcome")
+    scheduler.cancel(due.id)
+    scheduler.wake()
+    scheduler.stop()
+    assert re.findall(r"tifftockd: outage.* missed=(\d+)", capfd.readouterr().err) == ["1"]
+    store.close()
+
+
+def test_of_several_methods_with_much_that_is_too_late_each_has_its_turn(tmp_path, monkeypatch):
+    monkeypatch.setattr(tifftockd.store.steps, "LOOKED_NEAR", 1)
+    store, now = opened(tmp_path), clock.now()
+    methods = "note", "log", "lamp"
+    late = [draft(now - HOUR, max_late=SECOND)._replace(method=method) for method in methods] * 3
+    store.create_all(late + [draft(now)._replace(method=method) for method in methods], None, now)
+    policy, wants = Policy(SECOND, UTC, 0), [Want(method, 300, now, True) for method in methods]
+    passes = []
+    while sum(passes) < 3:
+        done = store.turn([], wants, now, policy=policy, allowance=0, expiring=0, hold=lambda _: lambda: None)
+        passes.append(len(done.claimed))
+        assert len(passes) < 1000
+    assert max(passes) == 1
     store.close()
 
 

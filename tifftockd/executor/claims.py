@@ -50,6 +50,11 @@ class Claims:
         with self.lock:
             return sum(not claim.handed for claim in self._claims.values())
 
+    def ids(self) -> set[int]:
+        """The reminders that are claimed."""
+        with self.lock:
+            return set(self._claims)
+
     def hand_over(self, claim: Claim) -> None:
         """With the lock: from now on it cannot be recalled, and will have an ending."""
         claim.queued, claim.handed = False, True

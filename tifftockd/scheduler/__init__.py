@@ -58,6 +58,7 @@ class Scheduler:
         self._lock = threading.Lock()
         self._hints: dict[str, Micros] = {}  # reminders stored since the last pass began
         self._next: dict[str, Micros] = {}  # the first pending attempt of each method, at the last pass
+        self._next_watched: dict[str, Micros] = {}  # and behind one that is overdue, the first that is not
         self._next_latest: Micros | None = None
         self._alarm_at: Micros | None = None  # what the sleeping thread waits for
         self._pace = Pace(config.catch_up_rate)
@@ -229,7 +230,7 @@ class Scheduler:
         wrong = clock.is_wrong(now)
         if self._alarm_at is not None and now > self._alarm_at + _OUTAGE and not wrong:
             self._had_outage(now, now - self._alarm_at)
-            self._alarm_at = None
+            self._alarm_at = now  # should it go on, the store failing still
         with self._lock:
             hints, self._hints = self._hints, {}
         policy = self._policy(self._pace.since)
@@ -263,6 +264,7 @@ class Scheduler:
         claims.forget([ending.reminder for ending in endings])
         del self._endings[:most]
         self._next, self._next_latest = turn.next_by_method, turn.next_latest
+        self._next_watched = turn.next_watched
         self._pace.spent(turn.claimed)
         claims.begin(turn.claimed)
         ended = [*settlements, *turn.expired]
@@ -334,7 +336,11 @@ class Scheduler:
                     self._executor.warm(method, fire_at)
                 else:
                     at = fire_at - _WARM
-            times.append(max(at, self._pace.next(now)) if fire_at < self._pace.since else at)
+            if fire_at < self._pace.since:
+                at = max(at, self._pace.next(now))
+                behind = self._next_watched.get(method), self._hints.get(method)
+                times += [one - _LEAD for one in behind if one is not None and one >= self._pace.since]
+            times.append(at)
         return min((at for at in times if at is not None), default=None)
 
     def _clock_set(self) -> None:
@@ -373,7 +379,7 @@ class Scheduler:
         if self._next_latest is not None and self._next_latest < now:
             return  # more is too late than one pass ends
         waiting = [at for method, at in self._next.items() if self._executor.has(method)]
-        if outage.is_over(min(waiting, default=None)):
+        if outage.is_over(min(waiting, default=None), self._executor.claims.ids()):
             outage.report()
             self._outage = None
 

@@ -42,8 +42,12 @@ class Outage:
             if settlement.started is not None:
                 self._latest = max(self._latest, settlement.started - reminder.due)
 
-    def is_over(self, first: Micros | None) -> bool:
-        """Whether the backlog is done; `first`: the next attempt that waits for nothing but its turn."""
+    def is_over(self, first: Micros | None, claimed: set[int]) -> bool:
+        """Whether the backlog is done; `first`: the next attempt that waits for nothing but its turn.
+
+        `claimed`: the reminders that still are. One that was taken back by a request does not end as others do.
+        """
+        self._running &= claimed
         return not self._running and (first is None or first >= self._end)
 
     def report(self) -> None:

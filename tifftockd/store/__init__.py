@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import os
 import sqlite3
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Sequence
 from contextlib import suppress
 from pathlib import Path
 
@@ -277,7 +277,7 @@ class Store:
     def turn(
         self,
         settlements: Sequence[Settlement],
-        wants: Iterable[Want],
+        wants: Sequence[Want],
         now: Micros,
         *,
         policy: Policy,
@@ -312,10 +312,12 @@ class Store:
                 self._settle(tx, [*superseded.values()])
             if claimed:
                 tx.on_rollback(hold(claimed))
+            upcoming = steps.next_by_method(tx)
             return Turn(
                 claimed=claimed,
                 expired=[*expired, *superseded.values()],
-                next_by_method=steps.next_by_method(tx),
+                next_by_method=upcoming,
+                next_watched=steps.next_watched(tx, upcoming, policy.since),
                 next_latest=tx.value(sql.NEXT_LATEST),
                 kept=max(steps.kept(tx)),
                 seconds=clock.monotonic() - began,

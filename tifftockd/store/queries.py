@@ -17,6 +17,8 @@ LOOKED = 2000
 # Reminders of a method that are due, among which a pass looks for those that are not too late, as far as their places
 # in an index tell: 10 ms on a slow machine, when so many are too late.
 LOOKED_DUE = 50_000
+# The same for all methods but one.
+LOOKED_NEAR = 5_000
 # Rows of a table that one request drops, or pages that it gives back, at the most. In a large database each of them
 # costs a page or two elsewhere, written to the log and then to its place: some 15 ms of the writer's time together.
 CLEANED = 50
@@ -90,6 +92,7 @@ class Turn(NamedTuple):
     claimed: list[Reminder]
     expired: list[Settlement]
     next_by_method: dict[str, Micros]  # the first pending attempt of each method
+    next_watched: dict[str, Micros]  # and, where that was due before `policy.since`, the first that was not
     next_latest: Micros | None  # the first pending reminder that will be too late
     kept: int  # entries of history, or final reminders, whichever are more
     seconds: float  # that it took, without the commit and the wait for its turn

@@ -105,6 +105,10 @@ UPCOMING = text(
     " SELECT method, (SELECT min(fire_at) FROM reminder INDEXED BY reminder_next"
     " WHERE state = 'pending' AND method = step.method) AS fire_at FROM step WHERE method IS NOT NULL"
 )
+NEXT_WATCHED = text(
+    "SELECT min(fire_at) FROM reminder INDEXED BY reminder_next"
+    " WHERE state = 'pending' AND method = :method AND fire_at >= :since"
+)
 COUNTS = text("SELECT name, n FROM tally WHERE name <> 'probe'")
 # What a row that cannot be read still gives: its columns as they are, its texts as bytes where they are no UTF-8.
 SET_ASIDE_HISTORY = text(

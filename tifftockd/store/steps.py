@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import random
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from typing import Any, Protocol
 
@@ -13,7 +14,7 @@ from tifftockd.clock import Micros
 from tifftockd.errors import Firing, NotFound
 from tifftockd.reminder import FINAL, Draft, Entry, Occurrence, Outcome, Reminder, Settlement, State
 from tifftockd.store import rows, sql
-from tifftockd.store.queries import LOOKED, LOOKED_DUE, Want
+from tifftockd.store.queries import LOOKED, LOOKED_DUE, LOOKED_NEAR, Want
 from tifftockd.store.writer import Transaction
 
 
@@ -207,7 +208,7 @@ def rearm(tx: Transaction, reminder: Reminder, draft: Draft) -> Reminder:
     return get(tx, reminder.id)
 
 
-def claim(tx: Transaction, wants: Iterable[Want], since: Micros, allowance: int, now: Micros) -> list[Reminder]:
+def claim(tx: Transaction, wants: Sequence[Want], since: Micros, allowance: int, now: Micros) -> list[Reminder]:
     """Mark what is due, and not too late, as firing and return it, oldest first, with its new attempt number.
 
     Of what was due before `since`, up to `allowance` over all methods; what has become due since then goes first
@@ -215,12 +216,16 @@ def claim(tx: Transaction, wants: Iterable[Want], since: Micros, allowance: int,
     """
     fresh: list[tuple[Micros, int, bool]] = []
     overdue: list[tuple[Micros, int, bool]] = []
+    # Behind much that is too late a pass looks for one method, by lot: for all of them it would take too long.
+    far = random.choice(wants) if wants else None  # noqa: S311
     for want in wants:
-        due = _due(tx, want, {"start": since, "until": want.until, "limit": want.room, "now": now})
+        looked = LOOKED_DUE if want is far else LOOKED_NEAR
+        due = _due(tx, want, looked, {"start": since, "until": want.until, "limit": want.room, "now": now})
         fresh += due
         if allowance:
             limit = min(want.room - len(due), allowance)
-            overdue += _due(tx, want, {"start": -(2**63), "until": since - 1, "limit": limit, "now": now})
+            asked = {"start": -(2**63), "until": since - 1, "limit": limit, "now": now}
+            overdue += _due(tx, want, looked, asked)
     overdue.sort()
     chosen = sorted(overdue[:allowance] + fresh)
     if not chosen:
@@ -235,10 +240,10 @@ def claim(tx: Transaction, wants: Iterable[Want], since: Micros, allowance: int,
         return read(tx, ids, now)
 
 
-def _due(tx: Transaction, want: Want, asked: dict[str, int]) -> list[tuple[Micros, int, bool]]:
+def _due(tx: Transaction, want: Want, looked: int, asked: dict[str, int]) -> list[tuple[Micros, int, bool]]:
     if asked["limit"] <= 0:
         return []
-    found = tx.execute(sql.DUE, asked | {"method": want.method, "looked": LOOKED_DUE})
+    found = tx.execute(sql.DUE, asked | {"method": want.method, "looked": looked})
     return [(fire_at, id_, want.repeatable) for fire_at, id_ in found]
 
 
@@ -336,3 +341,10 @@ def kept(tx: Transaction) -> tuple[int, int]:
 def next_by_method(tx: Transaction) -> dict[str, Micros]:
     """When each method's first pending attempt is due."""
     return dict(tx.execute(sql.UPCOMING))
+
+
+def next_watched(tx: Transaction, upcoming: Mapping[str, Micros], since: Micros) -> dict[str, Micros]:
+    """Of the methods whose first attempt was due before `since`: when the first since then is due."""
+    overdue = [method for method, fire_at in upcoming.items() if fire_at < since]
+    found = {method: tx.value(sql.NEXT_WATCHED, {"method": method, "since": since}) for method in overdue}
+    return {method: fire_at for method, fire_at in found.items() if fire_at is not None}
