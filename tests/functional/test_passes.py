@@ -13,7 +13,7 @@ from tests.functional.test_clock import HOUR, draft, watching
 from tifftockd import clock
 from tifftockd.clock import SECOND
 from tifftockd.config import load_config
-from tifftockd.errors import StoreUnavailable
+from tifftockd.errors import Overloaded, StoreUnavailable
 from tifftockd.executor.claims import Claims
 from tifftockd.reminder import Ending, Repeat, State, Verdict
 from tifftockd.scheduler import Scheduler
@@ -119,30 +119,79 @@ def test_a_reminder_that_is_due_waits_for_no_overdue_one(tmp_path, monkeypatch):
     store.close()
 
 
-def test_while_the_store_fails_nobody_watches(tmp_path, monkeypatch):
+class Failing:
+    """A store whose passes fail while `fails` is set."""
+
+    def __init__(self, store):
+        self.fails, self.failed, self.watched = threading.Event(), threading.Event(), []
+        self._turn, store.turn = store.turn, self._try
+
+    def _try(self, *arguments, policy, **settings):
+        if self.fails.is_set():
+            self.failed.set()
+            raise StoreUnavailable("the disk is full")
+        self.watched.append(policy.since)
+        return self._turn(*arguments, policy=policy, **settings)
+
+
+@pytest.mark.parametrize("from_the_start", [True, False])
+def test_while_the_store_fails_nobody_watches(tmp_path, monkeypatch, from_the_start):
     monkeypatch.setattr(tifftockd.scheduler, "_OUTAGE", SECOND // 10)
     monkeypatch.setattr(tifftockd.scheduler, "_BACKOFF_MS", 10)
     store = opened(tmp_path)
-    due = clock.now() + SECOND // 4
-    fails, watched = threading.Event(), []
-
-    def turn(*arguments, policy, **settings):
-        if fails.is_set():
-            raise StoreUnavailable("the disk is full")
-        watched.append(policy.since)
-        return real(*arguments, policy=policy, **settings)
-
-    real, store.turn = store.turn, turn
+    due, failing = clock.now() + SECOND // 4, Failing(store)
     scheduler = Scheduler(store, load_config({}))
+    if from_the_start:
+        failing.fails.set()
     scheduler.start(Ended([]))
-    assert scheduler.has_looked(10)
+    assert from_the_start or scheduler.has_looked(10)
     reminder = scheduler.create(draft(due), None)
-    fails.set()
+    failing.fails.set()
     wait_until(lambda: clock.now() > due + SECOND, "an outage")
-    fails.clear()
+    failing.fails.clear()
     wait_until(lambda: store.get(reminder.id).state is State.FIRING, "the claim")
     scheduler.stop()
-    assert watched[-1] > due + SECOND // 2
+    assert failing.watched[-1] > due + SECOND // 2
+    store.close()
+
+
+def test_when_the_store_works_again_a_new_reminder_waits_for_nothing(tmp_path, monkeypatch):
+    monkeypatch.setattr(tifftockd.scheduler, "_BACKOFF_MS", 120_000)
+    store = opened(tmp_path)
+    failing, scheduler = Failing(store), Scheduler(store, load_config({}))
+    scheduler.start(Ended([]))
+    assert scheduler.has_looked(10)
+    scheduler.create(draft(clock.now() + SECOND // 2), None)
+    wait_until(lambda: scheduler._alarm_at is not None, "the alarm")
+    failing.fails.set()
+    assert failing.failed.wait(10)
+    wait_until(lambda: scheduler._alarm_at is None, "the failed pass")
+    failing.fails.clear()
+    made = scheduler.create(draft(clock.now()), None)
+    wait_until(lambda: store.get(made.id).state is State.FIRING, "the claim")
+    scheduler.stop()
+    store.close()
+
+
+def test_where_only_the_cleaning_fails_somebody_watches(tmp_path, monkeypatch):
+    monkeypatch.setattr(tifftockd.scheduler, "_OUTAGE", SECOND // 10)
+    monkeypatch.setattr(tifftockd.scheduler, "_BACKOFF_MS", 10)
+    store = opened(tmp_path)
+    watched, scheduler = Failing(store).watched, Scheduler(store, load_config({}))
+    scheduler.start(Ended([]))
+    assert scheduler.has_looked(10)
+    made = scheduler.create(draft(clock.now() + SECOND // 2), None)
+    wait_until(lambda: scheduler._alarm_at is not None, "the alarm")
+
+    def step(*_):
+        raise Overloaded("too many wait")
+
+    monkeypatch.setattr(scheduler._cleaning, "step", step)
+    wait_until(lambda: store.get(made.id).state is State.FIRING, "the claim")
+    passes = len(watched)
+    wait_until(lambda: len(watched) > passes + 50, "passes")
+    scheduler.stop()
+    assert len(set(watched)) == 1
     store.close()
 
 

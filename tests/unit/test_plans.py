@@ -11,7 +11,7 @@ from tifftockd.store.schema import MIGRATIONS
 
 ALL = frozenset(State)
 INDEXES = {
-    "UPCOMING": (sql.UPCOMING, {"reminder_next": 3}),
+    "UPCOMING": (sql.UPCOMING, {"reminder_next": 4}),
     "DUE": (sql.DUE, {"reminder_next": 1}),
     "EXPIRED": (sql.EXPIRED, {"reminder_latest": 1}),
     "NEXT_LATEST": (sql.NEXT_LATEST, {"reminder_latest": 1}),

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 from collections.abc import Callable, Iterable, Iterator
 from typing import Any, Protocol
 
@@ -31,12 +30,6 @@ _AT_ONCE = 4
 _QUICK = 0.02
 _IN_A_ROW = 100
 _SPARE: Micros = 1 * SECOND
-# Of attempts that take longer, and are later than so many microseconds, so many are handed out before others may run.
-# When 32 are woken at once, who talks to them runs after them all, hears from all at once and answers all at once:
-# 1,000 requests took an eighth longer, and other methods meanwhile began twice as late at p99. What is in time waits
-# for nobody: a program that computes may keep the CPU for 3 ms each time.
-_LATE: Micros = 50_000
-_FEW = 4
 # Seconds until an idle worker is let go.
 _IDLE = 60.0
 
@@ -92,7 +85,6 @@ class Pool(StarterCallbacks):
         self._retire: Timer | None = None
         self._keep_until = 0.0
         self._stopping = False
-        self._together = 0  # how many were handed out since it gave way
 
     # ---- for the scheduler, from any thread
 
@@ -175,15 +167,7 @@ class Pool(StarterCallbacks):
         """Hand out what can be, and start the workers that are wanting."""
         while self._idle and (claim := self._take(now := clock.now())) is not None:
             self._begin(claim, now)
-            self._let_begin(claim.reminder, now)
         self._start_workers()
-
-    def _let_begin(self, reminder: Reminder, now: Micros) -> None:
-        """After every few, give way to who waits for this CPU. What is late anyway can wait for that."""
-        if reminder.fire_at + _LATE < now and self._seconds is not None and self._seconds > _QUICK:
-            self._together = (self._together + 1) % _FEW
-            if self._together == 0:
-                os.sched_yield()
 
     def _take(self, now: Micros, spare: Micros | None = None) -> Claim | None:
         """The next claim, from now on in a worker's hands; None when there is none, or it has to wait.

@@ -61,6 +61,7 @@ class Scheduler:
         self._next_watched: dict[str, Micros] = {}  # and behind one that is overdue, the first that is not
         self._next_latest: Micros | None = None
         self._alarm_at: Micros | None = None  # what the sleeping thread waits for
+        self._unattended: Micros | None = None  # since when something may be due that no pass has looked at
         self._pace = Pace(config.catch_up_rate)
         self._portion = Portion()
         self._outage: Outage | None = None
@@ -149,6 +150,7 @@ class Scheduler:
         now = clock.now()
         left_at = self._store.left_at
         self._had_outage(now, None if left_at is None else now - left_at)
+        self._unattended = now
         self._offset = now - round(clock.monotonic() * SECOND)
         self._alarm.set(None)  # from now on it tells when the clock is set
         self._thread.start()
@@ -228,9 +230,9 @@ class Scheduler:
         claims = self._executor.claims
         self._endings += self._executor.take_endings()
         wrong = clock.is_wrong(now)
-        if self._alarm_at is not None and now > self._alarm_at + _OUTAGE and not wrong:
-            self._had_outage(now, now - self._alarm_at)
-            self._alarm_at = now  # should it go on, the store failing still
+        if self._unattended is not None and now > self._unattended + _OUTAGE and not wrong:
+            self._had_outage(now, now - self._unattended)
+            self._unattended = now  # should it go on, the store failing still
         with self._lock:
             hints, self._hints = self._hints, {}
         policy = self._policy(self._pace.since)
@@ -253,11 +255,14 @@ class Scheduler:
                 hold=claims.hold,
             )
         except BaseException:
+            self._unattended = now if self._unattended is None else min(self._unattended, now)
             with self._lock:
                 self._hints = _earlier(self._hints, hints)
+                self._alarm_at = None  # until the next pass, which anything new is to wake
             if self._store.fault is None:
                 self._settle_apart(settlements)
             raise
+        self._unattended = None
         lines = sum(1 + len(one.passed) for one in turn.expired)
         if most is not None or lines:
             self._portion.took(max(len(endings), len(turn.claimed), lines), turn.seconds, self._store.commit_seconds)
@@ -312,7 +317,7 @@ class Scheduler:
         now = clock.now()
         with self._lock:
             at = self._next_wake(now)
-            self._alarm_at = None if at is None else max(at, now)
+            self._alarm_at = self._unattended = None if at is None else max(at, now)
         if at is not None and at <= now:
             return True
         if self._alarm.set(at):
@@ -354,7 +359,7 @@ class Scheduler:
         else:
             self._pace.clock_set(now)
         self._cleaning.clock_set(now)
-        self._alarm_at = None
+        self._alarm_at, self._unattended = None, now
         self._give_back(lambda reminder: reminder.fire_at <= now + _LEAD)
 
     def _give_back(self, unless: Callable[[Reminder], bool] = lambda reminder: False) -> None:
@@ -374,8 +379,8 @@ class Scheduler:
 
     def _look_at_outage(self, outage: Outage, ended: list[Settlement], claimed: list[Reminder], now: Micros) -> None:
         assert self._executor is not None
-        outage.claimed(claimed)
         outage.ended(ended)
+        outage.claimed(claimed)  # maybe one that has just ended
         if self._next_latest is not None and self._next_latest < now:
             return  # more is too late than one pass ends
         waiting = [at for method, at in self._next.items() if self._executor.has(method)]

@@ -268,7 +268,7 @@ class Store:
         return self._writer.run(measured, writes=False)
 
     def _summary(self, tx: Transaction) -> Summary:
-        upcoming = steps.next_by_method(tx)
+        upcoming, _ = steps.upcoming(tx)
         method = min(upcoming, key=upcoming.__getitem__, default=None)
         return Summary(steps.counts(tx), upcoming[method] if method else None, method, self.fault)
 
@@ -312,12 +312,12 @@ class Store:
                 self._settle(tx, [*superseded.values()])
             if claimed:
                 tx.on_rollback(hold(claimed))
-            upcoming = steps.next_by_method(tx)
+            upcoming, watched = steps.upcoming(tx, policy.since)
             return Turn(
                 claimed=claimed,
                 expired=[*expired, *superseded.values()],
                 next_by_method=upcoming,
-                next_watched=steps.next_watched(tx, upcoming, policy.since),
+                next_watched=watched,
                 next_latest=tx.value(sql.NEXT_LATEST),
                 kept=max(steps.kept(tx)),
                 seconds=clock.monotonic() - began,

@@ -102,12 +102,10 @@ UPCOMING = text(
     " SELECT min(method) FROM reminder INDEXED BY reminder_next WHERE state = 'pending'"
     " UNION ALL SELECT (SELECT min(method) FROM reminder INDEXED BY reminder_next"
     " WHERE state = 'pending' AND method > step.method) FROM step WHERE step.method IS NOT NULL)"
-    " SELECT method, (SELECT min(fire_at) FROM reminder INDEXED BY reminder_next"
-    " WHERE state = 'pending' AND method = step.method) AS fire_at FROM step WHERE method IS NOT NULL"
-)
-NEXT_WATCHED = text(
-    "SELECT min(fire_at) FROM reminder INDEXED BY reminder_next"
-    " WHERE state = 'pending' AND method = :method AND fire_at >= :since"
+    ", first (method, fire_at) AS (SELECT method, (SELECT min(fire_at) FROM reminder INDEXED BY reminder_next"
+    " WHERE state = 'pending' AND method = step.method) FROM step WHERE method IS NOT NULL)"
+    " SELECT method, fire_at, CASE WHEN fire_at < :since THEN (SELECT min(fire_at) FROM reminder INDEXED BY"
+    " reminder_next WHERE state = 'pending' AND method = first.method AND fire_at >= :since) END FROM first"
 )
 COUNTS = text("SELECT name, n FROM tally WHERE name <> 'probe'")
 # What a row that cannot be read still gives: its columns as they are, its texts as bytes where they are no UTF-8.

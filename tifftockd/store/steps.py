@@ -338,13 +338,7 @@ def kept(tx: Transaction) -> tuple[int, int]:
     return tally["history"], sum(tally[state] for state in FINAL)
 
 
-def next_by_method(tx: Transaction) -> dict[str, Micros]:
-    """When each method's first pending attempt is due."""
-    return dict(tx.execute(sql.UPCOMING))
-
-
-def next_watched(tx: Transaction, upcoming: Mapping[str, Micros], since: Micros) -> dict[str, Micros]:
-    """Of the methods whose first attempt was due before `since`: when the first since then is due."""
-    overdue = [method for method, fire_at in upcoming.items() if fire_at < since]
-    found = {method: tx.value(sql.NEXT_WATCHED, {"method": method, "since": since}) for method in overdue}
-    return {method: fire_at for method, fire_at in found.items() if fire_at is not None}
+def upcoming(tx: Transaction, since: Micros = -(2**63)) -> tuple[dict[str, Micros], dict[str, Micros]]:
+    """When each method's first pending attempt is due; and, where that was before `since`, the first that was not."""
+    found = tx.execute(sql.UPCOMING, {"since": since}).fetchall()
+    return {method: at for method, at, _ in found}, {method: at for method, _, at in found if at is not None}
