@@ -13,18 +13,27 @@ from tifftockd.executor.pool import Pool
 from tifftockd.executor.starter import Limits
 
 
-def given(queued=40, quick=100, repeatable=True, renew=1000, max_late=60 * SECOND):
-    """How many of those that are queued the only worker gets, after so many quick attempts in a row."""
-    spec = SimpleNamespace(method="log", repeatable=repeatable)
-    limits = Limits(concurrency=1, timeout=60 * SECOND, memory=0, output=0, renew=renew)
+def made(queued, **limits):
+    """A pool whose claims are due now, without workers."""
+    spec = SimpleNamespace(method="log", repeatable=limits.pop("repeatable", True))
+    limits = Limits(**{"concurrency": 1, "timeout": 60 * SECOND, "memory": 0, "output": 0, "renew": 1000} | limits)
     owner = SimpleNamespace(busy=lambda _pool: 0)
     pool = Pool(Loop("test"), Claims(lambda _claims: None), spec, limits, None, lambda reminder: {}, owner)
+    pool.enqueue([Claim(reminder) for reminder in queued])
+    return pool
+
+
+def due(count, late=0, max_late=60 * SECOND):
+    at = clock.now() - late
+    return [CLAIMED._replace(id=id_, due=at, fire_at=at, max_late=max_late) for id_ in range(count)]
+
+
+def given(queued=40, quick=100, repeatable=True, renew=1000, max_late=60 * SECOND):
+    """How many of those that are queued the only worker gets, after so many quick attempts in a row."""
+    pool = made(due(queued, max_late=max_late), renew=renew, repeatable=repeatable)
     begun = []
     worker = SimpleNamespace(job=0, claims=[], begin=lambda attempts, _now: begun.append(len(attempts)))
     pool._workers, pool._idle, pool._quick = {id(worker): worker}, [worker], quick
-    now = clock.now()
-    ready = [CLAIMED._replace(id=id_, due=now, fire_at=now, max_late=max_late) for id_ in range(queued)]
-    pool.enqueue([Claim(reminder) for reminder in ready])
     pool.dispatch()
     (count,) = begun
     return count
@@ -50,3 +59,25 @@ def test_alone_is_what_is_among_few_slow_not_to_be_repeated_the_workers_last_or_
 
 def test_a_worker_gets_no_more_than_it_may_still_make():
     assert given(renew=3) == 3
+
+
+@pytest.mark.parametrize(
+    ("late", "seconds", "counts"),
+    [
+        (SECOND, 0.05, [4, 8, 12]),
+        (0, 0.05, [64, 64, 64]),
+        (SECOND, 0.03, [64, 64, 64]),
+        (SECOND, None, [64, 64, 64]),
+    ],
+)
+def test_of_what_is_late_and_takes_long_few_are_handed_out_at_once(monkeypatch, late, seconds, counts):
+    instant, begun = 0.0, []
+    monkeypatch.setattr(clock, "monotonic", lambda: instant)
+    pool = made(due(64, late=late), concurrency=64)
+    workers = [SimpleNamespace(job=0, claims=[], begin=lambda attempts, _now: begun.append(1)) for _ in range(64)]
+    pool._workers, pool._idle, pool._seconds = dict(enumerate(workers)), workers, seconds
+    for count in counts:
+        pool.dispatch()
+        pool.dispatch()
+        assert len(begun) == count
+        instant += 0.002
