@@ -189,3 +189,8 @@ def test_a_slow_method_does_not_hold_up_another(shared, tmp_path):
     wait_until(lambda: len(lines(tmp_path / "slow")) == 4, "four attempts at once")
     assert shared.outcome(shared.remind())["late_ms"] < 2000
     assert len(lines(tmp_path / "slow")) == 4
+
+
+def test_with_a_max_late_of_nothing_none_begins(daemon):
+    daemon.start()
+    assert daemon.outcome(daemon.remind(max_late=0))["outcome"] == "missed"

@@ -96,13 +96,13 @@ EXPIRED = text(
 )
 NEXT_LATEST = text("SELECT min(latest) FROM reminder INDEXED BY reminder_latest WHERE state = 'pending'")
 FIRING = text("SELECT id, claimed, repeatable FROM reminder WHERE state = 'firing' ORDER BY fire_at, id")
-# A loose index scan: one probe of reminder_next a method, however many reminders there are.
+# A loose index scan: a few probes of reminder_next a method, however many reminders there are.
 UPCOMING = text(
     "WITH RECURSIVE step (method) AS ("
     " SELECT min(method) FROM reminder INDEXED BY reminder_next WHERE state = 'pending'"
     " UNION ALL SELECT (SELECT min(method) FROM reminder INDEXED BY reminder_next"
-    " WHERE state = 'pending' AND method > step.method) FROM step WHERE step.method IS NOT NULL)"
-    ", first (method, fire_at) AS (SELECT method, (SELECT min(fire_at) FROM reminder INDEXED BY reminder_next"
+    " WHERE state = 'pending' AND method > step.method) FROM step WHERE step.method IS NOT NULL),"
+    " first (method, fire_at) AS (SELECT method, (SELECT min(fire_at) FROM reminder INDEXED BY reminder_next"
     " WHERE state = 'pending' AND method = step.method) FROM step WHERE method IS NOT NULL)"
     " SELECT method, fire_at, CASE WHEN fire_at < :since THEN (SELECT min(fire_at) FROM reminder INDEXED BY"
     " reminder_next WHERE state = 'pending' AND method = first.method AND fire_at >= :since) END FROM first"
