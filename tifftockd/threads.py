@@ -23,6 +23,7 @@ _M_ARENA_MAX = -8
 _libc = ctypes.CDLL(None)
 _all_cpus = os.sched_getaffinity(0)
 _moving = threading.Lock()
+_gathered_on: int | None = None
 
 
 def make_thread(name: str, target: Callable[[], None]) -> threading.Thread:
@@ -61,11 +62,18 @@ def gather() -> None:
 
     Where that is forbidden, as in the unit's sandbox, or not known, they stay where they are.
     """
+    global _gathered_on  # noqa: PLW0603 the process's own, as its threads are
     cpu: int = _libc.sched_getcpu()  # -1: not known
     with _moving, suppress(OSError, ValueError):
         for thread in os.listdir("/proc/self/task"):
             with suppress(ProcessLookupError):
                 os.sched_setaffinity(int(thread), {cpu})
+        _gathered_on = cpu
+
+
+def gathered_on() -> int | None:
+    """The CPU that they are kept to; None where they use all."""
+    return _gathered_on
 
 
 def roam() -> None:

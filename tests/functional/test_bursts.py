@@ -1,7 +1,9 @@
 """Many at one instant: workers get several at once, and still each attempt is its own."""
 
 import itertools
+import os
 from collections import Counter
+from typing import NamedTuple
 
 import pytest
 
@@ -15,8 +17,9 @@ class Odd(RemindProcess):
     renew = 200
 
     def remind(self, message):
+        found = os.getpid(), self.id, len(os.sched_getaffinity(0)), os.nice(0), int("SPOILT" in os.environ)
         with open({marks!r}, "a") as marks:
-            marks.write(f"{{os.getpid()}} {{self.id}}\\n")
+            print(*found, file=marks)
         kind, _, number = message.partition(" ")
         match kind:
             case "prints":
@@ -25,6 +28,8 @@ class Odd(RemindProcess):
                 os._exit(1)
             case "spoils":
                 os.environ["SPOILT"] = number
+            case "yields":
+                os.nice(1)
             case "hangs":
                 while not os.path.exists({gate!r}):
                     time.sleep(0.01)
@@ -51,6 +56,22 @@ def fire(daemon, messages, method="odd"):
     return dict(zip(made, messages, strict=True))
 
 
+class Mark(NamedTuple):
+    """What an attempt finds."""
+
+    pid: int
+    id: int
+    cpus: int
+    nice: int
+    spoilt: int
+
+
+def begun(daemon):
+    """What all have found, in their order."""
+    marks = [line.split() for line in daemon.marks.read_text().splitlines()]
+    return [Mark(*map(int, mark)) for mark in marks]
+
+
 def ended(daemon):
     """What history says, by the reminder's id; of each there is one entry."""
     entries = daemon.get("/history?limit=10000")
@@ -75,9 +96,34 @@ def test_what_one_of_many_does_is_its_own(odd):
             assert entry["error"] == "the worker exited with status 1 during the attempt"
         else:
             assert (entry["outcome"], entry["error"]) == ("delivered", None)
-    marks = [line.split() for line in odd.marks.read_text().splitlines()]
-    assert sorted(int(id_) for _, id_ in marks) == sorted(made), "each was begun once"
-    assert max(Counter(pid for pid, _ in marks).values()) <= 200
+    marks = begun(odd)
+    assert sorted(one.id for one in marks) == sorted(made), "each was begun once"
+    assert max(Counter(one.pid for one in marks).values()) <= 200
+    assert not any(one.spoilt for one in marks), "what one has changed, no other finds"
+
+
+def test_what_is_looked_at_after_the_last_of_several_reaches_none_but_these(odd):
+    made = fire(odd, [f"{'yields' if n % 200 == 199 else 'passes'} {n}" for n in range(1000)])
+    wait_until(lambda: not odd.get("/reminders?limit=1"), "the end of all", patience=60)
+    assert {one["outcome"] for one in ended(odd).values()} == {"delivered"}
+    marks = begun(odd)
+    yielding = [place for place, one in enumerate(marks) if made[one.id].startswith("yields")]
+    assert len(yielding) == 5
+    for place in yielding:
+        after = [one for one in marks[place + 1 :] if one.pid == marks[place].pid]
+        assert len(after) <= 3
+        assert all(one.nice > 0 for one in after)
+    assert sum(one.nice > 0 for one in marks) <= 5 * 3
+
+
+def test_workers_that_get_several_leave_the_daemon_its_cpu(odd):
+    all_cpus = len(os.sched_getaffinity(0))
+    fire(odd, ["passes"] * 800)
+    wait_until(lambda: not odd.get("/reminders?limit=1"), "the end of all")
+    assert min(one.cpus for one in begun(odd)) == max(1, all_cpus - 1)
+    last = fire(odd, ["passes"])
+    wait_until(lambda: not odd.get("/reminders"), "its end")
+    assert [one.cpus for one in begun(odd) if one.id in last] == [all_cpus]
 
 
 def test_of_a_method_with_one_worker_each_has_ended_before_the_next_begins(odd):

@@ -1,6 +1,7 @@
 """How many attempts a worker is given at once."""
 
 from types import SimpleNamespace
+from unittest.mock import Mock
 
 import pytest
 
@@ -59,6 +60,17 @@ def test_alone_is_what_is_among_few_slow_not_to_be_repeated_the_workers_last_or_
 
 def test_a_worker_gets_no_more_than_it_may_still_make():
     assert given(renew=3) == 3
+
+
+@pytest.mark.parametrize(("job", "counts"), [(999, [1]), (1000, [4])])
+def test_alone_is_what_comes_after_one_that_ends_its_worker_before_its_time(job, counts):
+    pool, begun = made(due(40)), []
+    ending, worker = Mock(job=job), Mock(job=0, claims=[])
+    worker.begin = lambda attempts, _now: begun.append(len(attempts))
+    pool._workers, pool._idle, pool._quick = {ending, worker}, [worker], 100
+    pool.became_idle(ending, last=True)
+    assert pool._workers == {worker}
+    assert begun == counts
 
 
 @pytest.mark.parametrize(

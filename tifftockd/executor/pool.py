@@ -23,8 +23,8 @@ _AHEAD: Micros = 8_000
 _MOST_QUEUED = 256
 # While many are due, so many for each worker at the least, a worker gets up to so many at once: neither it nor the
 # daemon has to wait for the other between two, and 10,000 at once take a fifth less time. That is for attempts that
-# take less than so many seconds and print nothing, as so many in a row have done. What is behind one that takes longer
-# is given to others, for which so many microseconds of its lateness are to be left.
+# take less than so many seconds, print nothing and change nothing for others, as so many in a row have done. What is
+# behind one that takes longer is given to others, for which so many microseconds of its lateness are to be left.
 _MANY = 4
 _AT_ONCE = 4
 _QUICK = 0.02
@@ -306,6 +306,8 @@ class Pool(StarterCallbacks):
             return
         worker.idle_since = clock.monotonic()
         self._idle.append(worker)
+        if last and worker.job < self._limits.renew:
+            self._quick = 0  # an attempt has changed something, as others of its method may
         if last or self._stopping:
             self._let_go(worker)
         self.dispatch()

@@ -13,7 +13,7 @@ from contextlib import suppress
 from types import NoneType
 from typing import Any
 
-from tifftockd import clock
+from tifftockd import clock, threads
 from tifftockd.clock import SECOND, Micros
 from tifftockd.executor.claims import Claim
 from tifftockd.executor.loop import Loop, Timer
@@ -112,7 +112,8 @@ class WorkerEnd:
         self._expect(now)
         if self._timer is None:
             self._timer = self._loop.after(self._deadline - clock.monotonic(), self._check_deadline)
-        if len(attempts) > 1:
+        many = len(attempts) > 1
+        if many:
             os.eventfd_write(self._permits, len(attempts) - 1)
         self._unsent = b"".join(
             jobs.pack(
@@ -120,6 +121,7 @@ class WorkerEnd:
                     "job": self.job + place,
                     "behind": place > 0,
                     "more": place + 1 < len(attempts),
+                    "avoid": threads.gathered_on() if many else None,
                     "reminder": told,
                     "fire_at": claim.reminder.fire_at,
                     "latest": claim.reminder.latest,

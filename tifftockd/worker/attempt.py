@@ -2,22 +2,17 @@
 
 from __future__ import annotations
 
-import _signal  # type: ignore[import-not-found]  # signal without the enums around each value
-import builtins
 import ctypes
 import fcntl
 import gc
 import io
 import json
-import locale
 import math
 import os
 import resource
-import signal
 import socket
 import sys
 import termios
-import threading
 import time
 import traceback
 import types
@@ -31,22 +26,15 @@ from tifftockd.errors import HandlerError, PermanentError, TransientError
 from tifftockd.handlers import RemindProcess
 from tifftockd.reminder import Verdict
 from tifftockd.worker import jobs, kin
+from tifftockd.worker.surroundings import Surroundings
 
 # An attempt whose time is further away than this, in microseconds, was handed over before the clock was set back.
 _TOO_EARLY = 1 * SECOND
 # What is kept of an error's text and of the end of its traceback, in characters: an answer has its limit.
 _ERROR_CHARACTERS = 2000
 _TRACE_CHARACTERS = 3000
-_SIGNALS = tuple(signal.valid_signals())
-# What the worker itself and most handlers use of the standard library.
-_SHARED = (builtins, json, os, socket, time)
-_NAMES = (*map(vars, _SHARED), vars(socket.socket))
-_LIMITS = sorted({getattr(resource, name) for name in dir(resource) if name.startswith("RLIMIT_")})
-_DESCRIPTORS = "/proc/self/fd"
 
 _NOTHING = bytes(ctypes.sizeof(ctypes.c_int))  # what FIONREAD says of an empty pipe, see ioctl_pipe(2) and tty(4)
-_memcmp = ctypes.CDLL(None).memcmp
-_memcmp.argtypes = ctypes.c_void_p, ctypes.c_void_p, ctypes.c_size_t
 
 # What a call gives that has not begun to run.
 _UNBEGUN = (types.CoroutineType, types.GeneratorType, types.AsyncGeneratorType)
@@ -64,12 +52,13 @@ def run_worker(cls: type[RemindProcess], limits: Limits, socket_fd: int, output_
     stream = socket.socket(fileno=socket_fd)
     pid = os.getpid()
     _settle_in(limits, output_fd)
-    streams, clean = (sys.stdout, sys.stderr), _surroundings()
+    streams, surroundings, cpus = (sys.stdout, sys.stderr), Surroundings(), _Cpus()
     with suppress(ConnectionError), stream.makefile("rb") as incoming:  # the daemon may die at any time
         stream.sendall(json.dumps({"pid": pid}).encode() + b"\n")
         for count, job in enumerate(jobs.unpack(incoming), start=1):
             if job["behind"] and not _may_begin(permits_fd):
                 break
+            cpus.avoid(job["avoid"])
             answer = _attempt(cls, job)
             if os.getpid() != pid:
                 # A child of os.fork() in a handler has come back from remind(): its parent's answer is the one.
@@ -78,7 +67,7 @@ def run_worker(cls: type[RemindProcess], limits: Limits, socket_fd: int, output_
                 with suppress(BaseException):  # the handler may have closed it, or put anything there
                     printed.flush()  # type: ignore[union-attr]
             # What one attempt has changed, the next must not find.
-            spoiled = _bury_children() or _is_spoiled(clean)
+            spoiled = _bury_children() or surroundings.have_changed(nearest_only=job["more"])
             printed = spoiled or _has_printed()
             answer |= {
                 "job": job["job"],
@@ -115,54 +104,19 @@ def _printing_to(descriptor: int) -> io.TextIOWrapper:
     return io.TextIOWrapper(raw, "utf-8", "backslashreplace", line_buffering=True)
 
 
-def _surroundings() -> tuple[list[Any], tuple[Any, ...]] | None:
-    """What a handler can change for those after it, but for its own module: values, and objects. None: cannot be had.
+class _Cpus:
+    """The CPUs that the worker may use: those of its template, but for one that it is to avoid."""
 
-    After each attempt it is looked at, so what Python wraps is asked for without its wrapping: a third of the time.
-    """
-    try:
-        umask = os.umask(0o077)
-        os.umask(umask)
-        values = [
-            umask,
-            os.getcwd(),
-            os.getpriority(os.PRIO_PROCESS, 0),
-            [(status.st_dev, status.st_ino) for status in map(os.fstat, (0, 1, 2))],
-            # How many there are: its size since Linux 6.2, and 0 before.
-            os.stat(_DESCRIPTORS).st_size or len(os.listdir(_DESCRIPTORS)),
-            [stream.closed for stream in (sys.__stdout__, sys.__stderr__) if stream is not None],
-            os.environ._data.copy(),  # type: ignore[attr-defined]  # noqa: SLF001 os.environ decodes all of it
-            sys.path.copy(),
-            threading.active_count(),
-            kin.adopts_orphans(),
-            socket.getdefaulttimeout(),
-            locale.setlocale(locale.LC_ALL),
-            _signal.pthread_sigmask(signal.SIG_BLOCK, ()),
-            [signal.getitimer(timer) for timer in (signal.ITIMER_REAL, signal.ITIMER_VIRTUAL, signal.ITIMER_PROF)],
-            [resource.getrlimit(limit) for limit in _LIMITS],
-        ]
-        objects = [sys.__stdout__, sys.__stderr__, sys.stdout, sys.stderr, *map(_signal.getsignal, _SIGNALS)]
-        objects += [sys.modules[module.__name__] for module in _SHARED]
-        for names in _NAMES:
-            objects += names.values()
-    except BaseException:  # a handler may have put anything there
-        return None
-    return values, tuple(objects)
+    def __init__(self) -> None:
+        self._all = os.sched_getaffinity(0)
+        self._avoided: int | None = None
 
-
-def _is_spoiled(clean: tuple[list[Any], tuple[Any, ...]] | None) -> bool:
-    """Whether the surroundings are not what they were; objects are the same or others, whatever they say of it."""
-    now = _surroundings()
-    return now is None or clean is None or now[0] != clean[0] or not _are_same(now[1], clean[1])
-
-
-def _are_same(some: tuple[Any, ...], others: tuple[Any, ...]) -> bool:
-    """Whether all of them are the very same objects: CPython has where they are at the end of a tuple.
-
-    For a thousand it takes a twentieth of what `is` for each would take, and that is half of an attempt's work again.
-    """
-    places = [id(objects) + tuple.__basicsize__ for objects in (some, others)]
-    return len(some) == len(others) and not _memcmp(*places, len(some) * tuple.__itemsize__)
+    def avoid(self, cpu: int | None) -> None:
+        """None: none. Where it is forbidden to choose, or there is no other, it stays as it is."""
+        if cpu != self._avoided:
+            self._avoided = cpu
+            with suppress(OSError):
+                os.sched_setaffinity(0, self._all - {cpu} or self._all)
 
 
 def _may_begin(permits_fd: int) -> bool:

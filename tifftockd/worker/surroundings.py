@@ -1,0 +1,108 @@
+"""What a handler can change in its process for the attempts after it, but for its own module.
+
+To look at all of it takes longer than all else that is done for an attempt. So while others wait behind it in the same
+worker, as in a burst, only the nearest is looked at, and the rest after the last of them: with that, and without the
+daemon's CPU, workers make 10,000 attempts at once in three quarters of the time.
+"""
+
+from __future__ import annotations
+
+import _signal  # type: ignore[import-not-found]  # signal without the enums around each value
+import builtins
+import ctypes
+import json
+import locale
+import os
+import resource
+import signal
+import socket
+import sys
+import threading
+import time
+from typing import Any
+
+from tifftockd.worker import kin
+
+_SIGNALS = tuple(signal.valid_signals())
+# What the worker itself and most handlers use of the standard library.
+_SHARED = (builtins, json, os, socket, time)
+_NAMES = (*map(vars, _SHARED), vars(socket.socket))
+_LIMITS = sorted({getattr(resource, name) for name in dir(resource) if name.startswith("RLIMIT_")})
+_DESCRIPTORS = "/proc/self/fd"
+
+_memcmp = ctypes.CDLL(None).memcmp
+_memcmp.argtypes = ctypes.c_void_p, ctypes.c_void_p, ctypes.c_size_t
+
+
+class Surroundings:
+    """As they are when it is made."""
+
+    def __init__(self) -> None:
+        self._nearest = _nearest()
+        self._others = _others()
+
+    def have_changed(self, *, nearest_only: bool) -> bool:
+        """Whether they are not what they were; objects are the same or others, whatever they say of it."""
+        nearest = _nearest()
+        if nearest is None or nearest != self._nearest:
+            return True
+        if nearest_only:
+            return False
+        others = _others()
+        if others is None or self._others is None:
+            return True
+        return others[0] != self._others[0] or not _are_same(others[1], self._others[1])
+
+
+def _nearest() -> tuple[Any, ...] | None:
+    """What is most likely to be changed, or to harm the next; None: cannot be had. A tenth of the rest's time."""
+    try:
+        umask = os.umask(0o077)
+        os.umask(umask)
+        return (
+            umask,
+            os.getcwd(),
+            os.environ._data.copy(),  # type: ignore[attr-defined]  # noqa: SLF001 os.environ decodes all of it
+            sys.path.copy(),
+            threading.active_count(),
+            socket.getdefaulttimeout(),
+            [stream.closed for stream in (sys.__stdout__, sys.__stderr__) if stream is not None],
+            # Objects of a handler's may say that they are equal to anything
+            [id(stream) for stream in (sys.stdout, sys.stderr, sys.__stdout__, sys.__stderr__)],
+        )
+    except BaseException:  # a handler may have put anything there
+        return None
+
+
+def _others() -> tuple[list[Any], tuple[Any, ...]] | None:
+    """The rest: values, and objects. None: cannot be had.
+
+    What Python wraps is asked for without its wrapping: a third of the time.
+    """
+    try:
+        values = [
+            os.getpriority(os.PRIO_PROCESS, 0),
+            [(status.st_dev, status.st_ino) for status in map(os.fstat, (0, 1, 2))],
+            # How many there are: its size since Linux 6.2, and 0 before.
+            os.stat(_DESCRIPTORS).st_size or len(os.listdir(_DESCRIPTORS)),
+            kin.adopts_orphans(),
+            locale.setlocale(locale.LC_ALL),
+            _signal.pthread_sigmask(signal.SIG_BLOCK, ()),
+            [signal.getitimer(timer) for timer in (signal.ITIMER_REAL, signal.ITIMER_VIRTUAL, signal.ITIMER_PROF)],
+            [resource.getrlimit(limit) for limit in _LIMITS],
+        ]
+        objects = [*map(_signal.getsignal, _SIGNALS), *[sys.modules[module.__name__] for module in _SHARED]]
+        for names in _NAMES:
+            objects += names.values()
+    except BaseException:  # a handler may have put anything there
+        return None
+    return values, tuple(objects)
+
+
+def _are_same(some: tuple[Any, ...], others: tuple[Any, ...]) -> bool:
+    """Whether all of them are the very same objects: CPython has where they are at the end of a tuple.
+
+    For a thousand it takes a twentieth of what `is` for each would take, and that is half of an attempt's work again.
+    """
+    places = [id(objects) + tuple.__basicsize__ for objects in (some, others)]
+    return len(some) == len(others) and not _memcmp(*places, len(some) * tuple.__itemsize__)
