@@ -284,6 +284,17 @@ def test_rearming_fires_what_has_failed(terminal, daemon):
     assert terminal.run("rearm", 999_999).code == 4
 
 
+def test_rearming_what_is_being_attempted_is_to_be_tried_again(terminal, daemon):
+    pipe = daemon.folder / "pipe"
+    os.mkfifo(pipe)
+    one = daemon.remind(method="note", options={"file": str(pipe)})
+    wait_until(lambda: daemon.state(one) == "firing", "its attempt, which waits for a reader")
+    done = terminal.run("rearm", one["id"])
+    assert done.code == 1
+    assert done.error == f"reminder {one['id']} is being attempted right now; try again when that has ended"
+    assert pipe.read_text()
+
+
 def test_trying_a_method_shows_its_history_and_fails_when_it_fails(terminal, daemon):
     done = terminal.run("try", "log", "hello")
     assert done.code == 0

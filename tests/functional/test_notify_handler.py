@@ -232,7 +232,7 @@ def spec(env):
 def test_without_apprise_it_is_unavailable_and_says_what_to_do(monkeypatch):
     assert spec({}).missing is None
     monkeypatch.setitem(sys.modules, "apprise", None)
-    assert spec({}).missing.startswith("Apprise is not installed: pip install 'tifftockd[notify]'")
+    assert spec({}).missing.startswith("Apprise is not installed: pip install apprise")
     assert "apt install apprise" in spec({}).missing
     assert "Apprise is not installed" in str(failure("json://host"))
 

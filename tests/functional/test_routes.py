@@ -542,6 +542,19 @@ def test_a_parameter_that_is_wrong_is_named(shared, path, field):
     status, named, _, error = shared.refused("GET", path)
     assert (status, named) == (400, field)
     assert error
+    assert field != "owner" or error.endswith(", or 'me'")
+
+
+@pytest.mark.parametrize(
+    ("method", "path"),
+    [("POST", "/remind"), ("POST", "/reminders"), ("PATCH", "/reminder/1"), ("POST", "/reminder/1/snooze")],
+)
+def test_who_sends_no_body_is_told_one_that_will_do(api, method, path):
+    api.remind(**{"in": "1h"})
+    status, _, _, error = api.refused(method, path)
+    example = re.fullmatch(r"the body is empty: send a JSON (object|array) like (.+)", error)[2]
+    assert status == 400
+    assert api.request(method, path, json.loads(example))[0] in (200, 201)
 
 
 @pytest.mark.parametrize("query", ["%ff", "state=%ff", "%00", "&&&=&", "state=%ED%A0%80"])

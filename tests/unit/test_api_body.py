@@ -44,7 +44,7 @@ def test_what_was_sent_is_what_is_read_and_what_is_written(value):
 @pytest.mark.parametrize(
     ("data", "wrong", "field"),
     [
-        (b"", "is empty: send a JSON object", None),
+        (b"", "is empty: send a JSON object like", None),
         (b" \n", "is empty", None),
         (b"when=now&message=x", "is not JSON", None),
         (b'{"message": "x"', "is not JSON.*line 1, column 16", None),

@@ -16,6 +16,7 @@ LARGEST_FORM = 3 * LARGEST
 LARGEST_ARRAY = 8 * 1024 * 1024
 
 EXAMPLE = '{"in": "10m", "message": "tea is ready", "method": "log"}'
+EXAMPLE_OF_CHANGE = '{"in": "10m"}'
 
 
 class Stream(Protocol):
@@ -25,20 +26,20 @@ class Stream(Protocol):
         """Up to `size` bytes."""
 
 
-def read_object(stream: Stream, content_type: str = "") -> dict[str, Any]:
+def read_object(stream: Stream, content_type: str = "", example: str = EXAMPLE) -> dict[str, Any]:
     """The JSON object, or the form's fields. curl says of everything that it is a form: JSON shows by its beginning.
 
-    InvalidInput or TooLarge.
+    InvalidInput, which tells the example, or TooLarge.
     """
     is_form = form.is_type(content_type)
-    data = _read(stream, LARGEST_FORM if is_form else LARGEST)
+    data = _read(stream, LARGEST_FORM if is_form else LARGEST, f"object like {example}")
     if is_form and data.lstrip()[:1] not in (b"{", b"["):
         return form.read_form(data)
     if len(data) > LARGEST:
         raise _too_large(LARGEST)
-    value = from_json(data, "the body", f"an object like {EXAMPLE}")
+    value = from_json(data, "the body", f"an object like {example}")
     if not isinstance(value, dict):
-        raise malformed(f"the body is not a JSON object: send one like {EXAMPLE}")
+        raise malformed(f"the body is not a JSON object: send one like {example}")
     if is_suspect(data):
         for name, item in value.items():
             field = name if name.isprintable() else None
@@ -49,7 +50,7 @@ def read_object(stream: Stream, content_type: str = "") -> dict[str, Any]:
 
 def read_array(stream: Stream) -> list[Any]:
     """The JSON array; what its items are is still to be seen. InvalidInput or TooLarge."""
-    data = _read(stream, LARGEST_ARRAY)
+    data = _read(stream, LARGEST_ARRAY, f"array like [{EXAMPLE}]")
     value = from_json(data, "the body", f"an array like [{EXAMPLE}]")
     if not isinstance(value, list):
         raise malformed(f"the body is not a JSON array: send one like [{EXAMPLE}]")
@@ -59,12 +60,12 @@ def read_array(stream: Stream) -> list[Any]:
     return value
 
 
-def _read(stream: Stream, largest: int) -> bytes:
+def _read(stream: Stream, largest: int, wanted: str) -> bytes:
     data = stream.read(largest + 1)
     if len(data) > largest:
         raise _too_large(largest)
     if not data.strip():
-        raise malformed(f"the body is empty: send a JSON object like {EXAMPLE}")
+        raise malformed(f"the body is empty: send a JSON {wanted}")
     return data
 
 

@@ -47,14 +47,16 @@ def read_query(text: str, known: tuple[Parameter, ...]) -> dict[str, str]:
     return query
 
 
-def read_number(query: Mapping[str, str], parameter: Parameter) -> int | None:
-    """A whole number within the parameter's bounds, or None where it was not given."""
+def read_number(query: Mapping[str, str], parameter: Parameter, or_: str = "") -> int | None:
+    """A whole number within the parameter's bounds, or None where it was not given. `or_`: what else it may be."""
     text = query.get(parameter.name)
     if text is None:
         return None
     least, most = parameter.schema["minimum"], parameter.schema["maximum"]
     if not _NUMBER.fullmatch(text) or not least <= int(text) <= most:
-        raise InvalidInput(f"{parameter.name!r} must be a whole number from {least} to {most}", field=parameter.name)
+        raise InvalidInput(
+            f"{parameter.name!r} must be a whole number from {least} to {most}{or_}", field=parameter.name
+        )
     return int(text)
 
 

@@ -8,7 +8,7 @@ from contextlib import contextmanager
 from typing import Any
 
 from tifftockd.api.access import member
-from tifftockd.api.body import EXAMPLE
+from tifftockd.api.body import EXAMPLE, EXAMPLE_OF_CHANGE
 from tifftockd.api.drafts import new_draft, revised_draft
 from tifftockd.api.fields import read_fields
 from tifftockd.api.once import KEY, read_once, replayed
@@ -129,7 +129,7 @@ def read_reminder(api: Api, request: Request, id_: int) -> Answer:
 @route("PATCH /reminder/<id>", access=member, takes="Change", gives={200: "Reminder"}, errors=(404, 409))
 def change_reminder(api: Api, request: Request, id_: int) -> Answer:
     """Take the fields to change, give the whole reminder, once it is on disk."""
-    given = read_fields(request.body())
+    given = read_fields(request.body(EXAMPLE_OF_CHANGE))
     # Here, as it may wait for drop-ins to be loaded, which the store's thread must not.
     if "method" in given:
         _check_alone(api, given)
@@ -220,7 +220,7 @@ def _states(request: Request) -> frozenset[State]:
 
 def _owner(request: Request) -> int | None:
     if request.query.get("owner") != "me":
-        return read_number(request.query, UID)
+        return read_number(request.query, UID, "" if request.peer.uid is None else ", or 'me'")
     if request.peer.uid is None:
         raise InvalidInput("'owner' cannot be 'me' here: over TCP nobody has a uid, so send one", field="owner")
     return request.peer.uid

@@ -8,6 +8,7 @@ from itertools import islice
 from typing import Any
 
 from tifftockd.api.access import member
+from tifftockd.api.body import EXAMPLE_OF_CHANGE
 from tifftockd.api.drafts import draft_again, snoozed_draft
 from tifftockd.api.fields import FIELDS
 from tifftockd.api.once import KEY, read_once, replayed
@@ -50,7 +51,7 @@ def list_occurrences(api: Api, request: Request, id_: int) -> Answer:
 )
 def snooze_reminder(api: Api, request: Request, id_: int) -> Answer:
     """Take a span, and make it due so long from now; one that was delivered comes back as a new one."""
-    body = request.body()
+    body = request.body(EXAMPLE_OF_CHANGE)
 
     def answer(made: list[Reminder]) -> bytes:
         return to_json(show_reminder(made[0], request.config, api.registry.why_not))

@@ -6,7 +6,7 @@ from collections.abc import Callable, Mapping
 from typing import Any, NamedTuple
 
 from tifftockd.api.access import Access, Peer
-from tifftockd.api.body import read_array, read_object
+from tifftockd.api.body import EXAMPLE, read_array, read_object
 from tifftockd.api.strict import to_json
 from tifftockd.clock import Micros
 from tifftockd.config import Config
@@ -40,9 +40,9 @@ class Request(NamedTuple):
     config: Config
     now: Micros
 
-    def body(self) -> dict[str, Any]:
-        """The fields of one reminder that were sent. InvalidInput, TooLarge."""
-        return read_object(self.environ["wsgi.input"], self.environ.get("CONTENT_TYPE", ""))
+    def body(self, example: str = EXAMPLE) -> dict[str, Any]:
+        """The fields of one reminder that were sent. InvalidInput, which tells the example, TooLarge."""
+        return read_object(self.environ["wsgi.input"], self.environ.get("CONTENT_TYPE", ""), example)
 
     def array(self) -> list[Any]:
         """The JSON array that was sent. InvalidInput, TooLarge."""

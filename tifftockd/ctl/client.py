@@ -217,11 +217,9 @@ class Client:
         except ValueError:
             raise self.stranger(f"there is no status {status}") from None
         if status == 401:
-            how = "put it into the environment as TIFFTOCK_KEY, or into a file, and name that: --key-file FILE"
-            wrong = (
-                "the key is wrong: use one of those in its API_KEY" if self._key else "it needs a key of its API_KEY"
-            )
-            raise Failure(f"{self.address.text} says: {refused.message}; {wrong}, and {how}", EX_NOPERM)
+            wrong = "the key is wrong" if self._key else "it needs a key"
+            how = "put one of its API_KEY into the environment as TIFFTOCK_KEY, or into a file: --key-file FILE"
+            raise Failure(f"{self.address.text} says: {refused.message}; {wrong}: {how}", EX_NOPERM)
         raise refused
 
     # ---- what to do about it
@@ -261,7 +259,10 @@ def _not_running(path: str) -> str:
     if path == SERVICE:
         return f"tifftockd is not running: nothing listens on {path}: sudo systemctl start tifftockd"
     other = "" if os.path.exists(SERVICE) else f", and {SERVICE} is not there"
-    return f"nothing listens on {path}{other}: start the daemon: systemctl start tifftockd, or by hand tifftockd"
+    return (
+        f"nothing listens on {path}{other}: start the daemon: systemctl start tifftockd, or by hand tifftockd;"
+        " if its API_URL is another place: --url"
+    )
 
 
 def _not_permitted(path: str) -> str:

@@ -213,7 +213,7 @@ def _rearm(options: argparse.Namespace, screen: Screen, client: Client) -> int:
     fields = {} if options.when is None else read_when(options.when)
     if not fields:
         found = shapes.reminder(client, options.id)
-        if found["state"] not in _FINAL:
+        if found["state"] not in {*_FINAL, "firing"}:  # which the daemon refuses in its own words
             due = times.relative(found["when"], times.now())
             again = "snooze {} 1s" if found.get("repeat") else "rearm {} now"
             how = f"to fire it at once: tifftockctl {again.format(options.id)}"

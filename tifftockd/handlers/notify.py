@@ -54,7 +54,7 @@ class Notify(RemindProcess):
         """Apprise has to be installed. It is looked for and not imported: the daemon must stay small."""
         found = importlib.util.find_spec("apprise")
         if found is None or found.origin is None:
-            return "Apprise is not installed: pip install 'tifftockd[notify]', or on Debian apt install apprise"
+            return "Apprise is not installed: pip install apprise beside tifftockd, or on Debian apt install apprise"
         return None
 
     @classmethod
