@@ -1,7 +1,6 @@
 """How many attempts a worker is given at once."""
 
 from types import SimpleNamespace
-from unittest.mock import Mock
 
 import pytest
 
@@ -29,12 +28,14 @@ def due(count, late=0, max_late=60 * SECOND):
     return [CLAIMED._replace(id=id_, due=at, fire_at=at, max_late=max_late) for id_ in range(count)]
 
 
-def given(queued=40, quick=100, repeatable=True, renew=1000, max_late=60 * SECOND):
+def given(queued=40, quick=100, repeatable=True, renew=1000, max_late=60 * SECOND, spoiled=False):
     """How many of those that are queued the only worker gets, after so many quick attempts in a row."""
     pool = made(due(queued, max_late=max_late), renew=renew, repeatable=repeatable)
     begun = []
     worker = SimpleNamespace(job=0, claims=[], begin=lambda attempts, _now: begun.append(len(attempts)))
     pool._workers, pool._idle, pool._quick = {id(worker): worker}, [worker], quick
+    if spoiled:
+        pool.spoiled()
     pool.dispatch()
     (count,) = begun
     return count
@@ -49,28 +50,18 @@ def test_where_many_are_due_a_worker_gets_several():
     [
         {"queued": 3},
         {"quick": 99},
+        {"spoiled": True},
         {"repeatable": False},
         {"renew": 1},
         {"max_late": SECOND // 2},
     ],
 )
-def test_alone_is_what_is_among_few_slow_not_to_be_repeated_the_workers_last_or_soon_too_late(why):
+def test_alone_is_what_is_among_few_slow_spoiling_not_to_be_repeated_the_workers_last_or_soon_too_late(why):
     assert given(**why) == 1
 
 
 def test_a_worker_gets_no_more_than_it_may_still_make():
     assert given(renew=3) == 3
-
-
-@pytest.mark.parametrize(("job", "counts"), [(999, [1]), (1000, [4])])
-def test_alone_is_what_comes_after_one_that_ends_its_worker_before_its_time(job, counts):
-    pool, begun = made(due(40)), []
-    ending, worker = Mock(job=job), Mock(job=0, claims=[])
-    worker.begin = lambda attempts, _now: begun.append(len(attempts))
-    pool._workers, pool._idle, pool._quick = {ending, worker}, [worker], 100
-    pool.became_idle(ending, last=True)
-    assert pool._workers == {worker}
-    assert begun == counts
 
 
 @pytest.mark.parametrize(

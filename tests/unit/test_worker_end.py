@@ -30,6 +30,9 @@ class Pool:
     def became_idle(self, worker, last=False):
         self.idle.append(last)
 
+    def spoiled(self):
+        self.endings.append("spoiled")
+
     def kill(self, worker):
         self.killed.append(worker)
 
@@ -103,6 +106,11 @@ def test_behind_an_attempt_that_is_the_last_nothing_is_begun(worker):
     worker.answer(1, last=True)
     assert worker.pool.endings == [(1, Verdict.DELIVERED), (3, Verdict.RETURNED), (2, Verdict.RETURNED)]
     assert worker.pool.idle == [True]
+
+
+def test_that_an_attempt_has_spoiled_its_process_is_told_after_its_end_whichever_it_was(worker):
+    worker.answer(1, last=True, spoiled=True)
+    assert worker.pool.endings == [(1, Verdict.DELIVERED), "spoiled", (3, Verdict.RETURNED), (2, Verdict.RETURNED)]
 
 
 def test_what_is_behind_an_attempt_that_takes_long_goes_back_and_the_worker_ends_after_it(worker):

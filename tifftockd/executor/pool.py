@@ -306,8 +306,6 @@ class Pool(StarterCallbacks):
             return
         worker.idle_since = clock.monotonic()
         self._idle.append(worker)
-        if last and worker.job < self._limits.renew:
-            self._quick = 0  # an attempt has changed something, as others of its method may
         if last or self._stopping:
             self._let_go(worker)
         self.dispatch()
@@ -324,6 +322,10 @@ class Pool(StarterCallbacks):
             quick = False
         self._quick = self._quick + 1 if quick else 0
         self._owner.done(ending)
+
+    def spoiled(self) -> None:
+        """Others of the method may do so as well: one at a time for now."""
+        self._quick = 0
 
     def kill(self, worker: WorkerEnd) -> None:
         """Through the process that forked it, which knows it by its tag."""

@@ -121,7 +121,7 @@ class WorkerEnd:
                     "job": self.job + place,
                     "behind": place > 0,
                     "more": place + 1 < len(attempts),
-                    "avoid": threads.gathered_on() if many else None,
+                    "leave": threads.gathered_on() if many and place == 0 else None,
                     "reminder": told,
                     "fire_at": claim.reminder.fire_at,
                     "latest": claim.reminder.latest,
@@ -259,6 +259,8 @@ class WorkerEnd:
             self.doom("the handler wrote to its worker's own descriptor")
             return
         self._end(verdict, _text(error), started, wait, _text(trace), finished)
+        if answer.get("spoiled"):
+            self._pool.spoiled()
         self._go_on(last)
 
     def _go_on(self, last: bool) -> None:
@@ -342,6 +344,10 @@ class PoolCallbacks:
 
     def ended(self, ending: Ending) -> None:
         """An attempt has ended."""
+        raise NotImplementedError
+
+    def spoiled(self) -> None:
+        """The attempt that has just ended has changed something for those after it in its process."""
         raise NotImplementedError
 
     def kill(self, worker: WorkerEnd) -> None:

@@ -1,0 +1,65 @@
+"""What is seen of what a handler changes: after each attempt, or after the last of several."""
+
+import os
+import subprocess
+import sys
+
+import pytest
+
+from tifftockd.worker import attempt
+
+# In a process of its own: what is changed stays changed.
+LOOK = """
+import _thread, json, locale, os, resource, signal, socket, subprocess, sys, tempfile, threading, time
+from tifftockd.worker.surroundings import Surroundings
+
+free = os.dup(0)
+os.close(free)
+surroundings = Surroundings()
+assert not surroundings.have_changed(nearest_only=False)
+exec(sys.argv[1])
+os._exit(surroundings.have_changed(nearest_only=True) + 2 * surroundings.have_changed(nearest_only=False))
+"""
+
+NEAREST = [
+    "os.umask(0o123)",
+    "os.chdir('/')",
+    "os.environ['PATH'] = '/nowhere'",
+    "sys.path.append('/nowhere')",
+    "threading.Thread(target=time.sleep, args=(9,), daemon=True).start()",
+    "socket.setdefaulttimeout(1)",
+    "sys.__stdout__.close()",
+    "sys.stdout = sys.stderr",
+    "os.close(2)",
+    "os.dup2(os.open(os.devnull, os.O_WRONLY), 1); os.close(free)",
+    "signal.setitimer(signal.ITIMER_REAL, 9)",
+    "signal.signal(signal.SIGCHLD, signal.SIG_IGN)",
+    "signal.signal(signal.SIGALRM, print)",
+    "time.time_ns = int",
+    "json.dumps = str",
+]
+LATER = [
+    "resource.setrlimit(resource.RLIMIT_NOFILE, (50, 50))",
+    "os.open(os.devnull, os.O_RDONLY)",
+    "os.nice(1)",
+    "signal.signal(signal.SIGUSR1, signal.SIG_IGN)",
+    "signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGUSR1})",
+    "os.getpid = int",
+]
+
+
+@pytest.mark.parametrize(
+    ("code", "seen"), [("pass", 0), *((code, 3) for code in NEAREST), *((code, 2) for code in LATER)]
+)
+def test_what_is_changed_is_seen_at_once_or_after_the_last(code, seen):
+    process = subprocess.run([sys.executable, "-c", LOOK, code], capture_output=True, check=False)
+    assert process.returncode == seen, process.stderr
+
+
+@pytest.mark.parametrize(("allowed", "calls"), [({0, 1, 3}, [{0, 3}, {0, 1, 3}]), ({1}, []), ({0}, [{0}, {0}])])
+def test_who_leaves_a_cpu_may_use_all_again(monkeypatch, allowed, calls):
+    chosen = []
+    monkeypatch.setattr(os, "sched_getaffinity", lambda _pid: allowed)
+    monkeypatch.setattr(os, "sched_setaffinity", lambda _pid, cpus: chosen.append(cpus))
+    attempt._leave(1)
+    assert chosen == calls
