@@ -10,7 +10,7 @@ from tifftockd.worker import attempt
 
 # In a process of its own: what is changed stays changed.
 LOOK = """
-import _thread, json, locale, os, resource, signal, socket, subprocess, sys, tempfile, threading, time
+import json, os, resource, signal, socket, sys, threading, time
 from tifftockd.worker.surroundings import Surroundings
 
 free = os.dup(0)

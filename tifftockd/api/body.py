@@ -31,13 +31,13 @@ def read_object(stream: Stream, content_type: str = "", example: str = EXAMPLE) 
 
     InvalidInput, which tells the example, or TooLarge.
     """
-    is_form = form.is_type(content_type)
-    data = _read(stream, LARGEST_FORM if is_form else LARGEST, f"object like {example}")
+    is_form, wanted = form.is_type(content_type), f"object like {example}"
+    data = _read(stream, LARGEST_FORM if is_form else LARGEST, wanted)
     if is_form and data.lstrip()[:1] not in (b"{", b"["):
         return form.read_form(data)
     if len(data) > LARGEST:
         raise _too_large(LARGEST)
-    value = from_json(data, "the body", f"an object like {example}")
+    value = from_json(data, "the body", f"an {wanted}")
     if not isinstance(value, dict):
         raise malformed(f"the body is not a JSON object: send one like {example}")
     if is_suspect(data):
@@ -50,8 +50,9 @@ def read_object(stream: Stream, content_type: str = "", example: str = EXAMPLE) 
 
 def read_array(stream: Stream) -> list[Any]:
     """The JSON array; what its items are is still to be seen. InvalidInput or TooLarge."""
-    data = _read(stream, LARGEST_ARRAY, f"array like [{EXAMPLE}]")
-    value = from_json(data, "the body", f"an array like [{EXAMPLE}]")
+    wanted = f"array like [{EXAMPLE}]"
+    data = _read(stream, LARGEST_ARRAY, wanted)
+    value = from_json(data, "the body", f"an {wanted}")
     if not isinstance(value, list):
         raise malformed(f"the body is not a JSON array: send one like [{EXAMPLE}]")
     if is_suspect(data, sum(isinstance(item, dict) for item in value)):
