@@ -118,14 +118,56 @@ class Early(RemindProcess):
 LATER = """
 from tifftockd import RemindProcess
 
+async def wait(self, message):
+    print("done")
+
+def sing(self, message):
+    print("done")
+    yield
+
 class Later(RemindProcess):
-    async def remind(self, message):
-        print("done")
+    def remind(self, message):
+        return wait(self, message)
 
 class Piecemeal(RemindProcess):
     def remind(self, message):
-        print("done")
-        yield
+        return sing(self, message)
+"""
+
+# What `remind` would do at no call, and the beginning of what is said of it
+NEVER = {
+    "deaf": ("def remind(self): pass", "Deaf.remind cannot be called with a message alone: too many"),
+    "greedy": ("def remind(self, message, more): pass", "Greedy.remind cannot be called with a message alone: missing"),
+    "bare": ("def remind(message): pass", "Bare.remind cannot be called with a message alone: too many"),
+    "async": ("async def remind(self, message): pass", "Async.remind would not begin when it is called"),
+    "yields": ("def remind(self, message): yield", "Yields.remind would not begin when it is called"),
+    "fresh": (
+        "def remind(self, message): pass\n    def __init__(self): pass",
+        "Fresh.__init__ cannot be called with a reminder alone: too many",
+    ),
+}
+# As odd as that, and right
+UNUSUAL = """
+from tifftockd import RemindProcess
+
+def louder(function):
+    def call(*arguments):
+        function(*arguments, "!")
+    call.__wrapped__ = function
+    return call
+
+class Louder(RemindProcess):
+    def __init__(self, *arguments, **more):
+        super().__init__(*arguments, **more)
+
+    @louder
+    def remind(self, message, mark):
+        print(message + mark)
+
+class Static(RemindProcess):
+    @staticmethod
+    def remind(text, mark="?"):
+        print(text + mark)
 """
 
 DOUBLE = """
@@ -174,6 +216,10 @@ def shared(tmp_path_factory, aged):
         daemon.dropin(name, text)
     daemon.dropin("c.py", SLOW_RIVAL)
     daemon.dropin("later.py", LATER)
+    daemon.dropin("unusual.py", UNUSUAL)
+    for name, (remind, _) in NEVER.items():
+        text = f"from tifftockd import RemindProcess\nclass {name.title()}(RemindProcess):\n    {remind}\n"
+        daemon.dropin(f"never_{name}.py", text)
     daemon.dropin("double.py", DOUBLE)
     daemon.dropin("named.py", DOUBLE.partition("class DoubleR")[0].replace("Double", "Named"))
     daemon.probes, stop = [], threading.Event()
@@ -844,12 +890,26 @@ def test_two_classes_of_one_method_in_a_file_are_refused_and_two_names_of_a_clas
     assert attempt(shared, "x", "named")["output"] == "one\n"
 
 
+def test_a_class_of_which_each_attempt_would_fail_or_do_nothing_is_refused_with_what_would_be_right(shared):
+    failures = {failure["file"]: failure["error"] for failure in shared.get("/handlers")["failures"]}
+    for name, (_, told) in NEVER.items():
+        error = failures[str(shared.handlers_dir / f"never_{name}.py")]
+        right = "def __init__(self, reminder)" if name == "fresh" else "def remind(self, message)"
+        assert error.startswith(told)
+        assert f"; write {right}" in error or f": write {right}, without" in error
+
+
+def test_a_remind_that_takes_a_message_in_its_own_way_is_right(shared):
+    assert attempt(shared, "x", "louder")["output"] == "x!\n"
+    assert attempt(shared, "x", "static")["output"] == "x?\n"
+
+
 @pytest.mark.parametrize("method", ["later", "piecemeal"])
-def test_a_remind_that_would_only_make_a_coroutine_or_a_generator_delivers_nothing_silently(shared, method):
-    if method in {one["method"] for one in shared.get("/handlers")["methods"]}:
-        entry = attempt(shared, "x", method)
-        assert (entry["outcome"], entry["output"]) != ("delivered", None)
-        assert entry["outcome"] == "failed" or "done" in entry["output"]
+def test_a_remind_that_only_makes_a_coroutine_or_a_generator_delivers_nothing(shared, method):
+    entry = attempt(shared, "x", method)
+    assert entry["outcome"] == "failed"
+    assert "done" not in (entry["output"] or "")
+    assert "write it without async or yield" in entry["error"]
 
 
 def test_a_pattern_without_end_does_not_hold_up_the_daemon(shared):

@@ -21,6 +21,8 @@ from tifftockd.worker.attempt import Limits, run_worker
 
 # What of a long reason is sent: SEQPACKET takes no message without end.
 _REASON_CHARACTERS = 4000
+# What is none of a handler's: a function of which a call gives something that has not begun to run.
+_UNBEGUN = inspect.CO_COROUTINE | inspect.CO_GENERATOR | inspect.CO_ASYNC_GENERATOR
 
 
 def run_template(command: Mapping[str, Any], control_fd: int, code_fd: int = -1) -> NoReturn:
@@ -85,6 +87,7 @@ def load(command: Mapping[str, Any], code_fd: int = -1) -> list[tuple[str, type[
     if not classes:
         raise LoadError("it defines no subclass of tifftockd.RemindProcess")
     for cls in complete:
+        _check_calls(cls)
         cls.prepare()
     by_method: dict[str, type[RemindProcess]] = {}
     for cls in complete:
@@ -93,6 +96,21 @@ def load(command: Mapping[str, Any], code_fd: int = -1) -> list[tuple[str, type[
             raise LoadError(f"{by_method[method].__name__} and {cls.__name__} are both method {method}")
         by_method[method] = cls
     return list(by_method.items())
+
+
+def _check_calls(cls: type[RemindProcess]) -> None:
+    """LoadError if each attempt would fail at its call, or do nothing: better now than when one is due."""
+    for name, argument in (("__init__", "reminder"), ("remind", "message")):
+        function = inspect.getattr_static(cls, name)
+        if not isinstance(function, types.FunctionType):
+            continue  # made by something that knows better
+        called, right = f"{cls.__name__}.{name}", f"write def {name}(self, {argument})"
+        if function.__code__.co_flags & _UNBEGUN:
+            raise LoadError(f"{called} would not begin when it is called: {right}, without async or yield")
+        try:
+            inspect.signature(function, follow_wrapped=False).bind(cls, argument)
+        except TypeError as error:
+            raise LoadError(f"{called} cannot be called with a {argument} alone: {error}; {right}") from None
 
 
 def _spec(cls: type[RemindProcess], source: str) -> MethodSpec:
