@@ -30,7 +30,10 @@ def test_a_reminder_fires_at_its_time_and_leaves_a_record(shared, tmp_path):
     assert (id_, attempt, key, message.strip()) == (made["id"], 1, made["key"], "tea")
     assert at >= due
     assert entry["late_ms"] >= 0
-    assert shared.request("GET", f"/reminder/{made['id']}").status == 404
+    gone = shared.request("GET", f"/reminder/{made['id']}")
+    told = f"reminder {made['id']} is not there any more: it ended delivered, and GET /history?reminder={made['id']} "
+    assert gone.status == 404
+    assert gone.json["error"].startswith(told)
 
 
 def test_a_reminder_that_was_due_a_moment_ago_fires_at_once(shared):

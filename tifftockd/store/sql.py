@@ -26,6 +26,7 @@ NEXT = text(
 # The ids as a JSON array: a list cannot be bound.
 MANY = text(f"SELECT {rows.REMINDER} FROM reminder WHERE id IN (SELECT value FROM json_each(:ids))")
 ONE = text(f"SELECT {rows.REMINDER} FROM reminder WHERE id = :id")
+LAST = text("SELECT outcome FROM history WHERE reminder = :id ORDER BY id DESC LIMIT 1")
 PLACE = text("SELECT due, state FROM reminder WHERE id = :id")
 DELETE = text("DELETE FROM reminder WHERE id IN (SELECT value FROM json_each(:ids))")
 UPDATE = text(

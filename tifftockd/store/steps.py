@@ -107,8 +107,15 @@ def get(tx: Transaction, id_: int) -> Reminder:
     """One row, or NotFound."""
     found = read(tx, [id_])
     if not found:
-        raise NotFound(f"reminder {id_} not found")
+        raise NotFound(_why_not_there(tx, id_))
     return found[0]
+
+
+def _why_not_there(tx: Transaction, id_: int) -> str:
+    last = [row[0] for row in tx.execute(sql.LAST, {"id": id_})]
+    if not last:
+        return f"reminder {id_} not found"
+    return f"reminder {id_} is not there any more: it ended {last[0]}, and GET /history?reminder={id_} says how"
 
 
 def read(tx: Transaction, ids: Sequence[int], set_aside: Micros | None = None) -> list[Reminder]:
