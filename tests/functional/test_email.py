@@ -196,7 +196,7 @@ def test_a_server_without_starttls_is_refused(environ):
         by_smtp(environ, server, "starttls", SMTP_USER="ann", SMTP_PASSWORD="hunter2")
         error = failure()
     assert isinstance(error, PermanentError)
-    assert "STARTTLS" in str(error)
+    assert f":{server.port} offers no STARTTLS: set SMTP_SECURITY=tls" in str(error)
     assert (server.logins, server.mails) == ([], [])
 
 

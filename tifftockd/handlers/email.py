@@ -130,7 +130,7 @@ class Email(RemindProcess):
         except smtplib.SMTPServerDisconnected as error:
             raise TransientError(f"{_server(env)}: {outbound.printable(str(error))}") from None
         except smtplib.SMTPException as error:
-            # Something that the server does not offer: STARTTLS, AUTH, SMTPUTF8.
+            # Something that the server does not offer: AUTH, SMTPUTF8.
             raise PermanentError(f"{_server(env)}: {outbound.printable(str(error))}") from None
         except OSError as error:
             raise TransientError(f"{_server(env)}: no connection: {outbound.printable(str(error))}") from None
@@ -246,8 +246,13 @@ def _connect(env: Mapping[str, str]) -> smtplib.SMTP:
         try:
             # smtplib's own context would accept any certificate.
             smtp.starttls(context=ssl.create_default_context())
-        except BaseException:
+        except BaseException as error:
             smtp.close()
+            if isinstance(error, smtplib.SMTPNotSupportedError):
+                raise PermanentError(
+                    f"{_server(env)} offers no STARTTLS: set SMTP_SECURITY=tls if it is encrypted from the start,"
+                    " or SMTP_SECURITY=none if nobody else can listen on the way to it"
+                ) from None
             raise
     return smtp
 
