@@ -143,6 +143,9 @@ def _try_handlers(config: Config) -> int:
     executor.start()
     executor.registry.wait(PATIENCE)
     _say(f"settings: {config.env_file or 'no file'}")
+    for slip in config.slips:
+        _say(slip, sys.stderr)
+    _say(f"handlers: {config.handlers_dir}{'' if os.path.isdir(config.handlers_dir) else ' (no such folder)'}")
     for spec in executor.registry.specs():
         state = f"unavailable: {spec.missing}" if spec.missing else "ready"
         _say(f"method {spec.method} ({spec.source}): {state}")

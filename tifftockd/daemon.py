@@ -105,6 +105,7 @@ class Daemon:
         if not (self._scheduler.has_looked(_START) and first.answered(_START)):
             raise StoreError(f"the database does not answer: {self._store.fault or 'it takes too long'}")
         addresses = " ".join(_address(one) for one in sockets)
+        _warn(self._config)
         journal.event("listening", addresses=addresses, version=__version__, interrupted=interrupted or None)
         self._watchdog.start()
         if self._config.heartbeat_url is not None:
@@ -127,6 +128,7 @@ class Daemon:
             ):
                 if old != new:
                     journal.event("restart-needed", journal.WARNING, setting=name)
+            _warn(config)
             self._config = config
             self._scheduler.reload(config)
             if config.heartbeat_url is not None:
@@ -208,6 +210,11 @@ class Daemon:
         if any(address.path and Path(address.path).parent == fallback_folder() for address in self._config.listen):
             private_folder(fallback_folder())
         return open_sockets(self._config.listen, self._inherited)
+
+
+def _warn(config: Config) -> None:
+    for slip in config.slips:
+        journal.event("setting-unknown", journal.WARNING, message=slip)
 
 
 def _address(sock: socket.socket) -> str:

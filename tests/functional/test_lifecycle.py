@@ -47,6 +47,26 @@ def test_check_lists_the_methods_and_names_a_broken_dropin(daemon):
     assert "method note" in bad.stdout
 
 
+def test_a_misspelled_setting_is_told_by_check_at_the_start_and_at_a_reload(daemon):
+    file = daemon.folder / "x.env"
+    file.write_text("RETRYS=3\n")
+    told = f"{file}, line 1: there is no setting RETRYS; is RETRIES meant?"
+    checked = daemon.command("--env-file", file, "--check")
+    assert checked.returncode == 0
+    assert told in checked.stderr.splitlines()
+    daemon.start("--env-file", file)
+    file.write_text("\nRETRYS=3\n")
+    daemon.reload()
+    lines = [line for line in daemon.log_text().splitlines() if "setting-unknown" in line]
+    assert [told in lines[0], told.replace("line 1", "line 2") in lines[1]] == [True, True]
+
+
+def test_check_says_where_handlers_are_looked_for_and_that_there_is_no_such_folder(daemon):
+    assert f"handlers: {daemon.handlers_dir}\n" in daemon.command("--check").stdout
+    daemon.settings["HANDLERS_DIR"] = str(daemon.folder / "none")
+    assert f"handlers: {daemon.folder}/none (no such folder)\n" in daemon.command("--check").stdout
+
+
 def test_check_does_not_need_the_database(daemon):
     daemon.start()
     assert daemon.command("--check").returncode == 0

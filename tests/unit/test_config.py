@@ -489,7 +489,7 @@ def test_every_setting_has_a_field_of_its_own(env):
     config = load_config(env)
     fields = [setting.field for setting in SETTINGS if setting.field]
     assert len(set(fields)) == len(fields)
-    assert {*fields, "env_file", "environ"} == set(vars(config))
+    assert {*fields, "env_file", "environ", "slips"} == set(vars(config))
 
 
 # ---- the private folder
@@ -531,3 +531,29 @@ def test_a_folder_of_another_user_is_refused(tmp_path):
 def test_a_folder_that_cannot_be_made_is_refused(tmp_path):
     with pytest.raises(ListenError, match=r"cannot make the folder .*; set XDG_RUNTIME_DIR or API_URL"):
         private_folder(tmp_path / "missing" / "new")
+
+
+# ---- names that are none
+
+
+def test_a_name_that_looks_like_a_settings_is_told_with_its_line_and_what_may_be_meant(env, tmp_path):
+    file = tmp_path / "x.env"
+    file.write_text("# ours\nRETRYS=3\nMAX_LATENESS=1h\n\nSMTP_USERNAME=ann\n")
+    assert load_config(env, file).slips == (
+        f"{file}, line 2: there is no setting RETRYS; is RETRIES meant?",
+        f"{file}, line 3: there is no setting MAX_LATENESS; is MAX_LATE meant?",
+        f"{file}, line 5: there is no setting SMTP_USERNAME; is SMTP_USER meant?",
+    )
+
+
+@pytest.mark.parametrize(
+    "text", ["RETRIES=3", "SMTP_PASSWORD=x", "NOTIFY_FAMILY=x", "LAMP_URL=x", "MY_API_KEY=x", "API_KEY=a\nAPI_KEY2=b"]
+)
+def test_settings_and_names_that_are_somebody_elses_are_no_slips(env, tmp_path, text):
+    file = tmp_path / "x.env"
+    file.write_text(f"{text}\n")
+    assert load_config(env, file).slips == ()
+
+
+def test_names_of_the_environment_are_not_looked_at(env):
+    assert load_config(env | {"RETRYS": "3"}).slips == ()

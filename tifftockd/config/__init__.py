@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from tifftockd.clock import Micros
-from tifftockd.config import places, sources, values
+from tifftockd.config import places, slips, sources, values
 from tifftockd.config.address import Address, parse_addresses
 from tifftockd.config.networks import parse_networks
 from tifftockd.config.places import fallback_folder, private_folder
@@ -22,6 +22,7 @@ from tifftockd.when.echo import shown
 
 __all__ = [
     "DEFAULT_SMTP_SECURITY",
+    "HANDLERS_OWN",
     "HTTP_DENY",
     "KEY_ADVICE",
     "LONGEST_TIMEOUT",
@@ -114,6 +115,13 @@ SETTINGS = (
     Setting("MAILGUN_API_URL", None, values.url, MAILGUN_API_URL),
     Setting("TWILIO_API_URL", None, values.url, TWILIO_API_URL),
 )
+# The handlers' own that may be any text. Whatever begins as notify's do is one of them.
+HANDLERS_OWN = (
+    *("SMTP_HOST", "SMTP_USER", "SMTP_PASSWORD", "EMAIL_FROM", "EMAIL_TO"),
+    *("MAILGUN_API_KEY", "MAILGUN_EMAIL_DOMAIN", "MAILGUN_EMAIL_FROM", "MAILGUN_EMAIL_TO"),
+    *("TWILIO_ACCOUNT_SID", "TWILIO_AUTH_TOKEN", "TWILIO_PHONE_NUMBER_FROM", "TWILIO_PHONE_NUMBER_TO"),
+    "API_REMIND_URL",
+)
 
 
 @dataclass(frozen=True)
@@ -140,6 +148,7 @@ class Config:
     handler_renew: int
     heartbeat_url: str | None = field(repr=False)
     zone: tzinfo
+    slips: tuple[str, ...]  # names in the file that look like a setting's, each with what may be meant
 
     @property
     def database_path(self) -> Path:
@@ -155,7 +164,9 @@ def load_config(environ: Mapping[str, str], env_file: Path | None = None, *, inh
     found = sources.read(environ, env_file)
     parsed = {setting: _parse(setting, found, environ, inherited) for setting in SETTINGS}
     fields = {setting.field: value for setting, value in parsed.items() if setting.field}
-    config = Config(env_file=found.file, environ=_for_workers(found.values), **fields)
+    known = {*HANDLERS_OWN, *(setting.name for setting in SETTINGS)}
+    doubtful = tuple(slips.find_slips(found.places, found.values.keys(), known))
+    config = Config(env_file=found.file, environ=_for_workers(found.values), slips=doubtful, **fields)
     tcp = [address.text for address in config.listen if address.path is None]
     if tcp and not config.api_keys:
         raise ConfigError(f"{_place(found, 'API_URL')}API_URL is '{tcp[0]}': on TCP clients need a key; {KEY_ADVICE}")
