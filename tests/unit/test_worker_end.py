@@ -3,17 +3,19 @@
 import json
 import os
 import socket
+from io import BytesIO
 from types import SimpleNamespace
 
 import pytest
 
 from tests.unit.test_settling import CLAIMED
-from tifftockd import clock
+from tifftockd import clock, threads
 from tifftockd.clock import SECOND
 from tifftockd.executor.claims import Claim
 from tifftockd.executor.loop import Loop
 from tifftockd.executor.worker_end import WorkerEnd
 from tifftockd.reminder import Verdict
+from tifftockd.worker import jobs
 
 
 class Pool:
@@ -38,12 +40,13 @@ class Pool:
 
 
 @pytest.fixture
-def worker():
+def worker(monkeypatch):
     """The daemon's end of a worker that was given attempts 1, 2 and 3, and the pool that it has."""
     ours, theirs = socket.socketpair()
     output, printed = os.pipe()
     pool = Pool()
     permits = os.eventfd(0, os.EFD_NONBLOCK | os.EFD_SEMAPHORE)
+    monkeypatch.setattr(threads, "gathered_on", lambda: 7)
     end = WorkerEnd(Loop("test"), ours, output, permits, 100, 60 * SECOND, pool)
     end.starting = False
     now = clock.now()
@@ -60,11 +63,27 @@ def worker():
 
     with theirs:
         yield SimpleNamespace(
-            end=end, pool=pool, send=send, answer=answer, permits=permits, begins=lambda: os.eventfd_read(permits)
+            end=end,
+            pool=pool,
+            handed=lambda: list(jobs.unpack(BytesIO(theirs.recv(65_536)))),
+            send=send,
+            answer=answer,
+            permits=permits,
+            begins=lambda: os.eventfd_read(permits),
         )
     os.close(printed)
     if ours.fileno() >= 0:  # else it has died
         end.close()
+
+
+def test_who_is_given_several_is_told_which_cpu_to_leave_with_the_first(worker):
+    assert [job["leave"] for job in worker.handed()] == [7, None, None]
+    for job in (1, 2, 3):
+        worker.answer(job)
+        if job < 3:
+            worker.begins()
+    worker.end.begin([(Claim(CLAIMED), {})], clock.now())
+    assert [job["leave"] for job in worker.handed()] == [None], "one alone costs more to move than it gains"
 
 
 def test_each_answer_is_its_attempts_and_the_last_makes_it_idle(worker):
