@@ -8,7 +8,7 @@ from urllib.parse import parse_qs
 import pytest
 from hypothesis import HealthCheck, given, settings, strategies as st
 
-from tests.servers import Answer, HttpServer, RawServer
+from tests.servers import Answer, HttpServer, RawServer, trust
 from tests.terminal import Terminal
 from tifftockd.ctl import client
 
@@ -37,8 +37,9 @@ def hurry(monkeypatch):
     monkeypatch.setattr(client, "_PAUSE", 0.001)
 
 
-def run(server, *arguments):
-    return Terminal({"TIFFTOCK_URL": server.url, "TIFFTOCK_KEY": "secret", "TZ": "UTC"}).run(*arguments, stdin=ONE_LINE)
+def run(server, *arguments, **environ):
+    basic = {"TIFFTOCK_URL": server.url, "TIFFTOCK_KEY": "secret", "TZ": "UTC"}
+    return Terminal(basic | environ).run(*arguments, stdin=ONE_LINE)
 
 
 def said_no(done, code=None):
@@ -75,12 +76,35 @@ def test_what_no_daemon_would_say_ends_in_one_line(answer, code):
             said_no(done, code)
 
 
+def test_over_tls_it_talks_only_to_a_server_whose_certificate_is_its_hosts(tmp_path):
+    with HttpServer(Answer(200, "[]"), tls=True) as server:
+        for environ in ({}, trust(tmp_path) | {"TIFFTOCK_URL": server.url.replace("127.0.0.1", "127.1")}):
+            done = run(server, "list", **environ)
+            said_no(done, 69)
+            assert ": its certificate is refused: " in done.error
+            assert "; SSL_CERT_FILE=FILE" in done.error
+        assert not server.requests, "nobody else is told the key"
+        done = run(server, "list", **trust(tmp_path))
+        assert done.code == 0
+        assert done.error.startswith("nothing is coming")
+    assert [request.headers["x-api-key"] for request in server.requests] == ["secret"]
+
+
+def test_a_server_without_tls_is_told_from_one_that_is_not_there():
+    with HttpServer(Answer(200, "[]")) as server:
+        url = server.url.replace("http:", "https:")
+        done = run(server, "remind", "1h", "x", "--method", "log", "--url", url)
+        assert (done.code, done.error) == (69, f"{url} speaks no TLS, or another one: WRONG_VERSION_NUMBER")
+    assert "such as nginx" in run(server, "list", "--url", url).error
+
+
+@pytest.mark.parametrize("tls", [False, True])
 @pytest.mark.parametrize("manner", ["hang", "drip", "hang body"])
-def test_a_server_that_is_slow_is_given_up(manner, monkeypatch):
+def test_a_server_that_is_slow_is_given_up(manner, tls, tmp_path, monkeypatch):
     monkeypatch.setattr(client, "PATIENCE", 0.3)
-    with HttpServer(Answer(200, "[" + " " * 100 + "]", manner=manner)) as server:
-        said_no(run(server, "list"), 69)
-        done = run(server, "remind", "10min", "x", "--method", "log")
+    with HttpServer(Answer(200, "[" + " " * 100 + "]", manner=manner), tls=tls) as server:
+        said_no(run(server, "list", **trust(tmp_path)), 69)
+        done = run(server, "remind", "10min", "x", "--method", "log", **trust(tmp_path))
         said_no(done, 69)
         assert "whether it was done is not known" in done.error
 

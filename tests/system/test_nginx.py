@@ -20,6 +20,7 @@ import trustme
 
 from tests.daemon import PATIENCE, Daemon, end, wait_until
 from tests.system.tools import NEEDED
+from tests.terminal import Terminal
 
 DOCS = (Path(__file__).parents[2] / "docs/nginx.md").read_text()
 NAME = "tock.example.org"
@@ -169,6 +170,18 @@ def test_a_key_is_handed_on_and_nobody_gets_in_without_one(with_keys):
         status, said, _ = with_keys.ask("GET", "/reminders", **headers)
         assert (status, said["kind"]) == (401, "unauthorized")
     assert KEY not in (with_keys.folder / "access").read_text()
+
+
+def test_tifftockctl_comes_in_by_tls(with_keys):
+    environ = {"TIFFTOCK_KEY": KEY, "SSL_CERT_FILE": str(with_keys.folder / "authority.pem")}
+    # The name is nginx's, and its address is here: what a line in hosts(5) would say, without this machine's.
+    with pytest.MonkeyPatch.context() as patch:
+        find = socket.getaddrinfo
+        patch.setattr(socket, "getaddrinfo", lambda host, *rest: find("127.0.0.1" if host == NAME else host, *rest))
+        terminal = Terminal(environ | {"TIFFTOCK_URL": f"https://{NAME}:{with_keys.port}"})
+        assert terminal.run("remind", "1h", "tea", "--method", "log").code == 0
+        done = terminal.run("list", "--json")
+    assert (done.code, json.loads(done.out)["message"], json.loads(done.out)["owner"]) == (0, "tea", None)
 
 
 def test_what_the_daemon_answers_comes_through_as_it_is(with_keys):

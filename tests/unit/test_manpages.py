@@ -201,8 +201,8 @@ def test_all_variables_of_tifftockctl_are_in_its_page():
     sources = "".join(file.read_text() for file in (PACKAGE / "ctl").glob("*.py"))
     named = set(re.findall(r'environ(?:\.get\(|\[)"(\w+)"', sources))
     described = set(items(section(page("tifftockctl.1"), "ENVIRONMENT"), "Ev"))
-    # Everybody's: the terminal's, and that of the daemon's place
-    assert named - {"TERM", "COLUMNS", "XDG_RUNTIME_DIR"} == described - {"TZ"}
+    # Everybody's: the terminal's, and that of the daemon's place; and what libraries look up
+    assert named - {"TERM", "COLUMNS", "XDG_RUNTIME_DIR"} == described - {"TZ", "SSL_CERT_FILE"}
 
 
 def test_the_commands_that_tifftockctl_1_shows_can_be_read():

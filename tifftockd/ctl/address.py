@@ -15,7 +15,9 @@ SERVICE = "/run/tifftock.sock"
 _LONGEST_PATH = 107
 # Where a key is read from: longer than any, and no file of another kind is read to its end.
 _LONGEST_KEY = 4096
-_HOW = "write unix:/PATH or http://HOST:PORT"
+_HOW = "write unix:/PATH, http://HOST:PORT or https://HOST"
+# Without one in the URL
+_PORTS = {"http": 80, "https": 443}
 
 
 class Address(NamedTuple):
@@ -25,6 +27,7 @@ class Address(NamedTuple):
     path: str | None = None
     host: str = "localhost"
     port: int = 80
+    tls: bool = False
 
 
 def find_address(url: str | None, environ: Mapping[str, str]) -> Address:
@@ -38,7 +41,7 @@ def find_address(url: str | None, environ: Mapping[str, str]) -> Address:
 
 
 def parse_address(text: str, source: str) -> Address:
-    """unix:/PATH or http://HOST:PORT, as the daemon's API_URL has them. Usage names `source`."""
+    """unix:/PATH or http://HOST:PORT, as the daemon's API_URL has them, or https://HOST. Usage names `source`."""
     if text.startswith("unix:"):
         # unix:///PATH is how others write it
         path = "/" + text.removeprefix("unix:").lstrip("/")
@@ -52,15 +55,13 @@ def parse_address(text: str, source: str) -> Address:
         host, port = parts.hostname, parts.port
     except ValueError:
         raise Usage(f"{source} {text}: it has no host and port that can be read: {_HOW}") from None
-    if parts.scheme == "https":
-        raise Usage(f"{source} {text}: tifftockd speaks no TLS: write http://HOST:PORT")
-    if parts.scheme != "http" or not host or not text.isprintable() or " " in text:
+    if parts.scheme not in _PORTS or not host or not text.isprintable() or " " in text:
         raise Usage(f"{source} {text}: it is no address: {_HOW}")
     if "@" in parts.netloc or parts.path not in ("", "/") or parts.query or parts.fragment:
-        raise Usage(f"{source} {text}: it may have a host and a port, and nothing else: write http://HOST:PORT")
+        raise Usage(f"{source} {text}: it may have a host and a port, and nothing else: {_HOW}")
     shown = f"[{host}]" if ":" in host else host
-    port = 80 if port is None else port
-    return Address(f"http://{shown}:{port}", None, host, port)
+    port = _PORTS[parts.scheme] if port is None else port
+    return Address(f"{parts.scheme}://{shown}:{port}", None, host, port, parts.scheme == "https")
 
 
 def by_hand(environ: Mapping[str, str]) -> str:

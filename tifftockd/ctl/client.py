@@ -47,6 +47,25 @@ class _Socket(socket.socket):
         return super().recv_into(*arguments)
 
 
+def _encrypted(sock: socket.socket, address: Address) -> socket.socket:
+    """TLS with a server whose certificate is its host's, by an authority that OpenSSL knows. NoAnswer."""
+    # Heavy, and used here only.
+    import ssl
+
+    class Encrypted(_Socket, ssl.SSLSocket):
+        pass
+
+    context = ssl.create_default_context()
+    context.sslsocket_class = Encrypted
+    try:
+        return context.wrap_socket(sock, server_hostname=address.host)
+    except ssl.SSLCertVerificationError as error:
+        how = "SSL_CERT_FILE=FILE names an authority of your own"
+        raise NoAnswer(f"{address.text}: its certificate is refused: {error.verify_message}; {how}") from None
+    except ssl.SSLError as error:
+        raise NoAnswer(f"{address.text} speaks no TLS, or another one: {error.reason}") from None
+
+
 class _Connection(http_client.HTTPConnection):
     def __init__(self, address: Address) -> None:
         super().__init__(address.host, address.port, timeout=PATIENCE)
@@ -56,8 +75,8 @@ class _Connection(http_client.HTTPConnection):
         until = clock.monotonic() + PATIENCE
         if self._address.path is None:
             super().connect()
-            family, kind, protocol = self.sock.family, self.sock.type, self.sock.proto
-            self.sock = _Socket(family, kind, protocol, fileno=self.sock.detach())
+            plain, self.sock = self.sock, None
+            self.sock = _encrypted(plain, self._address) if self._address.tls else _Socket(fileno=plain.detach())
         else:
             self.sock = _Socket(socket.AF_UNIX)
             self.sock.settimeout(PATIENCE)
@@ -234,6 +253,8 @@ class Client:
                 return NoAnswer(f"{where}: the host cannot be found: {error.strerror}")
             if isinstance(error, ConnectionRefusedError):
                 advice = "start tifftockd there, or see whether this is in its API_URL"
+                if self.address.tls:
+                    advice = "start there what speaks TLS for tifftockd, such as nginx"
                 return NoAnswer(f"nothing listens at {where}: {advice}")
         elif isinstance(error, (FileNotFoundError, ConnectionRefusedError, NotADirectoryError)):
             return NoAnswer(_not_running(self.address.path))
@@ -242,7 +263,8 @@ class Client:
         # http.client's RemoteDisconnected among them
         lost = isinstance(error, (ConnectionResetError, BrokenPipeError))
         what = "closed the connection without an answer" if lost else f"cannot be reached: {error.strerror or error}"
-        return NoAnswer(f"{where} {what}", sent=lost, lost=lost)
+        # What fails in an encrypted connection fails after it has begun.
+        return NoAnswer(f"{where} {what}", sent=lost or hasattr(error, "library"), lost=lost)
 
 
 def no_constant(name: str) -> Any:

@@ -126,7 +126,8 @@ def _common() -> argparse.ArgumentParser:
     """What each command has; it may stand before its name, too."""
     parser = argparse.ArgumentParser(add_help=False, formatter_class=_Formatter)
     group = parser.add_argument_group("everywhere")
-    group.add_argument("--url", metavar="URL", help="the daemon: unix:/PATH or http://HOST:PORT; else TIFFTOCK_URL")
+    where = "the daemon: unix:/PATH, http://HOST:PORT or https://HOST; else TIFFTOCK_URL"
+    group.add_argument("--url", metavar="URL", help=where)
     group.add_argument("--key-file", metavar="FILE", help="holds the key for http; else TIFFTOCK_KEY has it")
     group.add_argument("--json", action="store_true", help="for programs: one object a line")
     group.add_argument("--no-color", action="store_true", help="no colours, as with NO_COLOR")

@@ -1,4 +1,4 @@
-"""http.client without TLS, which the API does not speak.
+"""http.client without ssl, which few need: it goes to a Unix socket most of the time.
 
 It imports ssl where there is one, and that takes as long as all else that it imports: so there is none meanwhile.
 """
