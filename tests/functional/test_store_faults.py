@@ -1,12 +1,17 @@
 """A disk that refuses: said clearly, survived, and over when the disk has room again."""
 
+import os
 import resource
 import sqlite3
 import sys
 import time
 from concurrent.futures import ThreadPoolExecutor
 
+import pytest
+
 from tests.daemon import wait_until
+from tifftockd.errors import StoreError
+from tifftockd.store import Store
 
 FAR = "2030-01-01T00:00:00Z"
 
@@ -126,3 +131,12 @@ def test_a_start_goes_on_as_soon_as_the_disk_that_refused_its_first_write_is_wel
     assert " listening " not in daemon.log_text()
     limit_files(daemon, resource.RLIM_INFINITY)
     wait_until(lambda: " listening " in daemon.log_text(), "the start", patience=10)
+
+
+def test_an_sqlite_that_is_too_old_is_named_before_anything_is_made(tmp_path, monkeypatch):
+    monkeypatch.setattr(sqlite3, "sqlite_version_info", (3, 34, 1))
+    monkeypatch.setattr(sqlite3, "sqlite_version", "3.34.1")
+    path = tmp_path / "state" / "t.db"
+    with pytest.raises(StoreError, match=r"is 3\.34\.1: it must be 3\.37 or newer$") as refused:
+        Store(f"sqlite:///{path}", path).open()
+    assert (refused.value.exit_code, list(tmp_path.iterdir())) == (os.EX_CONFIG, [])

@@ -55,6 +55,8 @@ __all__ = [
     "backup",
 ]
 
+# STRICT tables. Others have an older one than Python needs: Python 3.11 on RHEL 9 has 3.34.
+_OLDEST_SQLITE = 3, 37
 # Seconds after which somebody who has written something no longer counts as company.
 _COMPANY = 0.1
 
@@ -77,6 +79,9 @@ class Store:
 
         `migrating` is called before a migration, which may take long.
         """
+        if sqlite3.sqlite_version_info < _OLDEST_SQLITE:
+            oldest, here = ".".join(map(str, _OLDEST_SQLITE)), sqlite3.sqlite_version
+            raise StoreError(f"the SQLite of this Python is {here}: it must be {oldest} or newer", exit_code=78)
         try:
             _make_folder(self._path.parent)
         except OSError as error:
