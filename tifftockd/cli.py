@@ -137,14 +137,15 @@ def _backup(options: argparse.Namespace) -> int:
 def _try_handlers(config: Config) -> int:
     """Load all handlers as the daemon would, and print what there is."""
     from tifftockd.executor import Executor
+    from tifftockd.handlers.dropins import find_overlooked
     from tifftockd.trial import PATIENCE
 
     executor = Executor(config, lambda: None)
     executor.start()
     executor.registry.wait(PATIENCE)
     _say(f"settings: {config.env_file or 'no file'}")
-    for slip in config.slips:
-        _say(slip, sys.stderr)
+    for doubt in (*config.slips, *find_overlooked(config.handlers_dir)):
+        _say(doubt, sys.stderr)
     _say(f"handlers: {config.handlers_dir}{'' if os.path.isdir(config.handlers_dir) else ' (no such folder)'}")
     for spec in executor.registry.specs():
         state = f"unavailable: {spec.missing}" if spec.missing else "ready"

@@ -6,7 +6,6 @@ import io
 import json
 import os
 import secrets
-import shlex
 import threading
 from dataclasses import dataclass
 from types import TracebackType
@@ -77,10 +76,7 @@ class Trial:
         try:
             return self.registry.find(method, 0)
         except InvalidInput as error:
-            hints = [
-                f"{file} has no run bit; mend it by: chmod a+x {shlex.quote(str(file))}"
-                for file in without_run_bit(self._config.handlers_dir, method)
-            ]
+            hints = without_run_bit(self._config.handlers_dir, method)
             kind = error.kind
             if self.registry.get(method) is None and self.registry.failures():
                 # Each of them was told when it failed.

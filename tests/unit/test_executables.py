@@ -14,7 +14,7 @@ from tifftockd import RemindProcess
 from tifftockd.clock import SECOND
 from tifftockd.errors import HandlerError, LoadError, PermanentError, TransientError
 from tifftockd.handlers import executable
-from tifftockd.handlers.dropins import find_dropins, method_of, stamp_of, without_run_bit
+from tifftockd.handlers.dropins import find_dropins, find_overlooked, method_of, stamp_of, without_run_bit
 from tifftockd.handlers.executable import describe_program, signal_name, variables
 from tifftockd.handlers.spec import NAME, TYPES
 
@@ -213,8 +213,23 @@ def test_a_file_that_only_lacks_its_run_bit_is_found_to_say_so(folder):
     file = write(folder, "lamp.sh", mode=0o644)
     write(folder, "lamp")
     write(folder, "moon", mode=0o644)
-    assert without_run_bit(folder, "lamp") == [file]
+    assert without_run_bit(folder, "lamp") == [f"{file} has no run bit; mend it by: chmod a+x {file}"]
     assert without_run_bit(folder / "nowhere", "lamp") == []
+
+
+def test_what_looks_like_a_method_and_is_none_is_found_to_say_why(folder):
+    script = write(folder, "lamp.sh", "#!/bin/sh\n", mode=0o644)
+    named = [write(folder, name) for name in ("1st", "Moon", "my lamp.sh", "stern-ö")]
+    for name in ("sun", "Sun.bak", "Sun.sh~", "Sun.sh.dpkg-old", ".Sun", "Sun.py"):
+        write(folder, name)
+    for name in ("README", "notes.txt", "Lamp"):
+        write(folder, name, "about #!", mode=0o644)
+    (folder / "Folder").mkdir()
+    told = find_overlooked(folder)
+    assert f"{script} has no run bit; mend it by: chmod a+x {script}" in told
+    assert {line.partition(" is no method: ")[0] for line in told if "chmod" not in line} == set(map(str, named))
+    assert len(told) == 1 + len(named)
+    assert find_overlooked(folder / "nowhere") == []
 
 
 # ---- the declaration's file

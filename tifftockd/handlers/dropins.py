@@ -19,6 +19,8 @@ _LARGEST_DECLARATION = 65_536
 # The name of an executable. Its suffix has no "-" and no "~": what dpkg(1) and ucf(1) leave (.dpkg-old, .ucf-dist)
 # and an editor's copy (lamp~, lamp.sh~) are none.
 _EXECUTABLE = re.compile(r"([a-z][a-z0-9_-]*)(?:\.([A-Za-z0-9_]+))?")
+# A name that is none, and may have been meant as one.
+_MEANT = re.compile(r"[^.~#]+(?:\.([A-Za-z0-9_]+))?")
 # Other things that lie beside: modules, declarations, and what editors, patch(1), rpm(8) or a person left or put aside.
 _NO_EXECUTABLES = frozenset(
     {"py", "pyc", "json", "bak", "old", "orig", "rej", "new", "tmp", "swp", "swo", "save", "disabled"}
@@ -97,14 +99,45 @@ def method_of(name: str) -> str | None:
     return match[1]
 
 
-def without_run_bit(folder: Path, method: str) -> list[Path]:
-    """The files that would be this method if they had a run bit."""
+def without_run_bit(folder: Path, method: str) -> list[str]:
+    """A sentence for each file that would be this method if it had a run bit."""
+    return [_mend_mode(file) for file in _files(folder) if method_of(file.name) == method and not _may_run(file)]
+
+
+def find_overlooked(folder: Path) -> list[str]:
+    """A sentence for each file that looks as if it were to be a method, and is none."""
+    told = []
+    for file in _files(folder):
+        if method_of(file.name):
+            if not _may_run(file) and _is_script(file):
+                told.append(_mend_mode(file))
+        elif _may_run(file) and (match := _MEANT.fullmatch(file.name)) and match[1] not in _NO_EXECUTABLES:
+            told.append(f"{file} is no method: its name must begin with one of a-z, and go on with a-z, 0-9, _ and -")
+    return told
+
+
+def _mend_mode(file: Path) -> str:
+    return f"{file} has no run bit; mend it by: chmod a+x {shlex.quote(str(file))}"
+
+
+def _files(folder: Path) -> list[Path]:
     try:
         names = sorted(os.listdir(folder))
     except OSError:
         return []
-    files = [folder / name for name in names if method_of(name) == method]
-    return [file for file in files if (mode := _mode(file)) and not mode & _RUN]
+    return [file for name in names if _mode(file := folder / name)]
+
+
+def _may_run(file: Path) -> bool:
+    return bool(_mode(file) & _RUN)
+
+
+def _is_script(file: Path) -> bool:
+    try:
+        with file.open("rb") as opened:
+            return opened.read(2) == b"#!"
+    except OSError:
+        return False
 
 
 def _mode(file: Path) -> int:
