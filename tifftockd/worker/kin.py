@@ -76,9 +76,11 @@ def kill_descendants(pid: int, spare: frozenset[int] = frozenset()) -> None:
     """Kill all that descends from a process, but for the trees of the children in `spare`.
 
     Each is stopped before its own children are looked up, so that it cannot fork meanwhile; then once more, until
-    nothing is found. The process itself should be stopped, or the caller: then the dead are buried, too.
+    nothing new is found: one that dies as it is looked at may leave a child to this process. The process itself should
+    be stopped, or the caller: then the dead are buried, too.
     """
     end = clock.monotonic() + _CHASE
+    dead: set[int] = set()
     while clock.monotonic() < end:
         found = set(_listed(pid)) - spare
         for child in found:
@@ -87,8 +89,9 @@ def kill_descendants(pid: int, spare: frozenset[int] = frozenset()) -> None:
         doomed = {child for child in found if _lives(child)}
         if pid == os.getpid():
             _bury(found - doomed)
-        if not doomed:
+        if not doomed and found <= dead:
             return
+        dead = found - doomed
         walk = list(doomed)
         for one in walk:
             _signal(one, signal.SIGSTOP)
@@ -98,8 +101,9 @@ def kill_descendants(pid: int, spare: frozenset[int] = frozenset()) -> None:
         for one in doomed:
             kill_group(one)
             _signal(one, signal.SIGKILL)
-        # SIGKILL is on its way when kill(2) returns; give the processes a moment to become zombies.
-        time.sleep(0.0005)
+        if doomed:
+            # SIGKILL is on its way when kill(2) returns; give the processes a moment to become zombies.
+            time.sleep(0.0005)
 
 
 def _bury(dead: set[int]) -> None:
