@@ -9,6 +9,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 from tifftockd import __version__, clock, journal, threads
+from tifftockd.api.access import holds_key
 from tifftockd.api.app import make_app
 from tifftockd.clock import SECOND, Micros
 from tifftockd.config import KEY_ADVICE, Config, fallback_folder, load_config, private_folder
@@ -96,7 +97,7 @@ class Daemon:
             config=lambda: self._config,
             now=clock.now,
         )
-        self._server = Server(app, sockets)
+        self._server = Server(app, sockets, self._admits)
         self._server.start()
         self._executor.registry.wait(_GRACE)
         self._scheduler.start(self._executor)
@@ -157,6 +158,9 @@ class Daemon:
         """Attempts have ended, or handlers have been loaded, which may take longer than the start."""
         self._scheduler.wake()
         self._watchdog.changed()
+
+    def _admits(self, x_api_key: str, authorization: str) -> bool:
+        return holds_key(x_api_key, authorization, self._config.api_keys)
 
     # ---- what the service manager is told, and others
 

@@ -23,7 +23,7 @@ from hypothesis import HealthCheck, given, settings, strategies as st
 from tests.contract import Contract
 from tifftockd import __version__, clock
 from tifftockd.api import openapi, pages
-from tifftockd.api.access import PEER, Peer
+from tifftockd.api.access import PEER, Peer, holds_key
 from tifftockd.api.app import ROUTES, make_app
 from tifftockd.clock import SECOND, micros
 from tifftockd.config import Address, load_config
@@ -66,7 +66,7 @@ class Api:
             [Address("", path=str(self.path)), Address("http://127.0.0.1:0", host="127.0.0.1", port=0)]
         )
         self.port = sockets[1].getsockname()[1]
-        self.server = Server(app_of(self), sockets)
+        self.server = Server(app_of(self), sockets, lambda *given: holds_key(*given, self.config.api_keys))
         self.server.start()
         self.connection = http.client.HTTPConnection("localhost")
 

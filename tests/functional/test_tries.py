@@ -168,6 +168,45 @@ def test_an_answer_that_waits_does_not_hold_up_the_end(api, monkeypatch):  # noq
         assert connection.getresponse().status == 401
 
 
+# ---- bodies
+
+FOREVER = {"length": b"Content-Length: 7000000", "chunks": b"Transfer-Encoding: chunked"}
+
+
+def answer_to_headers(api, *lines, body=b""):  # noqa: F811
+    """What is answered to the beginning of a request, while the client says nothing more."""
+    head = b"".join(b"%s\r\n" % line for line in (b"POST /reminders HTTP/1.1", b"Host: x", *lines, b""))
+    with socket.create_connection(("127.0.0.1", api.port), timeout=10) as sock:
+        sock.sendall(head + body)
+        return sock.recv(65_536)  # an answer is sent as one
+
+
+@pytest.mark.parametrize("body", FOREVER.values(), ids=FOREVER)
+def test_whose_key_is_wrong_is_told_before_any_of_the_body_is_taken_in(quick, api, body):  # noqa: F811
+    for wrong in ([], [b"x-api-key: wrong"], [b"Authorization: Bearer wrong"], [b"Expect: 100-continue"]):
+        answer = answer_to_headers(api, body, *wrong)
+        assert answer.startswith(b"HTTP/1.1 401 Unauthorized\r\n")
+        assert answer.count(b"Connection: close\r\n") == 1
+        assert b"\r\nwww-authenticate: bearer\r\n" in answer.lower()
+        assert answer.endswith(b'{"error": "invalid api key", "kind": "unauthorized", "field": null}\n')
+    for right in (b"x-api-key: %s" % KEYS[0].encode(), b"Authorization: Bearer %s" % KEYS[1].encode()):
+        assert answer_to_headers(api, body, right, b"Expect: 100-continue").startswith(b"HTTP/1.1 100 Continue\r\n")
+
+
+def test_who_sends_all_of_a_body_without_a_key_reads_why_it_was_refused(quick, api):  # noqa: F811
+    for body in (b"{}", b" " * 4_000_000):
+        assert api.request_tcp("POST", "/reminders", body, x_api_key="wrong")[0] == 401
+    assert api.request_tcp("POST", "/reminders", b"[]", x_api_key=KEYS[0])[0] != 401
+
+
+def test_guesses_with_a_body_wait_like_others(quick, api):  # noqa: F811
+    use_up(api)
+    start = time.monotonic()
+    assert api.request_tcp("POST", "/remind", b"{}", x_api_key="wrong")[0] == 401
+    assert time.monotonic() - start >= STEP
+    assert guess(api)[0] >= 2 * STEP
+
+
 def test_a_burst_is_one_event_and_no_key_is_in_it(quick, api, capfd):  # noqa: F811
     for number in range(FREE + 1):
         guess(api, f"secret-{number}")

@@ -49,11 +49,20 @@ WSGIApplication = Callable[[dict[str, Any], Callable[..., Any]], Iterable[bytes]
 class Server:
     """Serves an application on listening sockets, from `start` to `stop`. While nobody calls, it sleeps."""
 
-    def __init__(self, app: WSGIApplication, sockets: Sequence[socket.socket]) -> None:
-        """Nothing is accepted before `start`; `stop` closes the sockets."""
+    def __init__(
+        self,
+        app: WSGIApplication,
+        sockets: Sequence[socket.socket],
+        admits: Callable[[str, str], bool] = lambda _key, _authorization: True,
+    ) -> None:
+        """Nothing is accepted before `start`; `stop` closes the sockets.
+
+        `admits`: whether who sends these headers over TCP, X-API-Key and Authorization, may send a body. All else is
+        the application's to judge.
+        """
         self._map = Loop()
         self._answering = [make_thread("answer", self._answer) for _ in range(THREADS)]
-        self._tries, self._waiting = Tries(), Waiting()
+        self._tries, self._waiting, self._admits = Tries(), Waiting(), admits
         limit = _connection_limit()
         self._servers: list[Any] = []
         for sock in sockets:
@@ -128,6 +137,7 @@ class Server:
             bind_socket=False,
         )
         server.tries, server.waiting, server.servers = self._tries, self._waiting, self._servers
+        server.admits = self._admits
         return server
 
     def _connect(self, sock: socket.socket) -> None:

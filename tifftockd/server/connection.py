@@ -34,7 +34,7 @@ class Channel(HTTPChannel):  # type: ignore[misc]
 
     task_class = ApplicationTask
     error_task_class = Refusal
-    parser_class = Parser
+    parser_class: Callable[[Any], Parser] = Parser
 
     will_close: bool
     close_when_flushed: bool
@@ -55,6 +55,8 @@ class Channel(HTTPChannel):  # type: ignore[misc]
         # What is waited for before a thread can go on, of epoll(7), and whether one has begun to.
         self._awaited = 0
         self._taken = False
+        if self.peer.tcp:
+            self.parser_class = self._parser_with_key
         super().__init__(server, sock, addr, adj, map)
         self.watch()
 
@@ -80,6 +82,11 @@ class Channel(HTTPChannel):  # type: ignore[misc]
         if self.requests or self.total_outbufs_len or self._lingering or self._request_began is not None:
             return False
         return self._answered or now - self._idle_since > _MOMENT
+
+    def _parser_with_key(self, adj: Any) -> Parser:
+        parser = Parser(adj)
+        parser.admits = self.server.admits
+        return parser
 
     # ---- called by the thread that answers
 

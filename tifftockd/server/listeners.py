@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 
 from waitress import wasyncore
 from waitress.server import TcpWSGIServer, UnixWSGIServer
@@ -23,6 +23,7 @@ class _Accepting:
     tries: Tries
     waiting: Waiting
     servers: Sequence[_Accepting]
+    admits: Callable[[str, str], bool]
     accepts = True
 
     def handle_accept(self) -> None:

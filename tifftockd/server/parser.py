@@ -7,6 +7,7 @@ patched; what is relied on is covered by tests. waitress ships no types, so that
 from __future__ import annotations
 
 import re
+from collections.abc import Callable
 from typing import Any
 
 from waitress.parser import HTTPRequestParser, ParsingError
@@ -35,12 +36,21 @@ class VersionNotSupported(Error):  # type: ignore[misc]
     reason = "HTTP Version Not Supported"
 
 
+class KeyRefused(Error):  # type: ignore[misc]
+    """Who may not send a body: RFC 9110, 15.5.2."""
+
+    code = 401
+    reason = "Unauthorized"
+
+
 class Parser(HTTPRequestParser):  # type: ignore[misc]
     """Refuses what waitress lets pass or stumbles over."""
 
     body_rcv: Any
     body_bytes_received: int
     completed: bool
+    # Whether who sends these headers, X-API-Key and Authorization, may send a body.
+    admits: Callable[[str, str], bool] = staticmethod(lambda _key, _authorization: True)
 
     def received(self, data: bytes) -> int:
         """Take in what has arrived; how much of it was this request's."""
@@ -83,6 +93,13 @@ class Parser(HTTPRequestParser):  # type: ignore[misc]
             raise ParsingError("Transfer-Encoding and Content-Length exclude each other")
         if self.version == "1.0" and "TRANSFER_ENCODING" in headers:
             raise ParsingError("HTTP/1.0 has no Transfer-Encoding")
+        self._refuse_stranger(headers)
+
+    def _refuse_stranger(self, headers: dict[str, str]) -> None:
+        """Without a key nobody may have the daemon keep megabytes, and wait for more."""
+        has_body = self.chunked or self.content_length
+        if has_body and not self.admits(headers.get("X_API_KEY", ""), headers.get("AUTHORIZATION", "")):
+            self._fail(KeyRefused("invalid api key"))
 
     def _refuse_excess(self) -> None:
         """What waitress gathers without an end, and a chunk that announces too much."""

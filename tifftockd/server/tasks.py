@@ -13,11 +13,28 @@ from tifftockd.server.parser import LARGEST_BODY, LARGEST_HEADER
 if TYPE_CHECKING:
     from tifftockd.server.connection import Channel
 
-_KINDS = {400: "malformed", 413: "too_large", 431: "too_large", 501: "not_implemented", 505: "http_version"}
+_KINDS = {
+    400: "malformed",
+    401: "unauthorized",
+    413: "too_large",
+    431: "too_large",
+    501: "not_implemented",
+    505: "http_version",
+}
 
 
 class _Task:
     channel: Channel
+    request: Any
+    status: str
+
+    def build_response_header(self) -> bytes:
+        """What precedes the body; an answer to a wrong key may have to wait, and is then its connection's last."""
+        if self.status.startswith("401 ") and self.channel.refuse_key():
+            # As if its client had asked for that
+            self.request.headers["CONNECTION"] = "close"
+        header: bytes = super().build_response_header()  # type: ignore[misc]  # waitress' own
+        return header
 
     def finish(self) -> None:
         """Send what has gathered: the header and the body as one."""
@@ -35,6 +52,8 @@ class Refusal(_Task, ErrorTask):  # type: ignore[misc]
         self.status = f"{error.code} {error.reason}"
         self.content_length = len(body)
         self.response_headers.append(("Content-Type", "application/json"))
+        if error.code == 401:
+            self.response_headers.append(("WWW-Authenticate", "Bearer"))
         # By hand, as waitress 2.1.2 has no set_close_on_finish
         self.response_headers.append(("Connection", "close"))
         self.close_on_finish = True
@@ -63,14 +82,6 @@ class ApplicationTask(_Task, WSGITask):  # type: ignore[misc]
         if self.request.command == "HEAD" and not self.wrote_header:
             # waitress 2.1.2 misses the body that Content-Length speaks of, and would close without a word.
             self.close_on_finish = False
-
-    def build_response_header(self) -> bytes:
-        """What precedes the body; an answer to a wrong key may have to wait, and is then its connection's last."""
-        if self.status.startswith("401 ") and self.channel.refuse_key():
-            # As if its client had asked for that
-            self.request.headers["CONNECTION"] = "close"
-        header: bytes = super().build_response_header()
-        return header
 
     def get_environment(self) -> dict[str, Any]:
         """The WSGI environment."""
