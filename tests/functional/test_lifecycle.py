@@ -5,12 +5,16 @@ import re
 import signal
 import sqlite3
 import subprocess
+import threading
 import time
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 
 import pytest
 
-from tests.daemon import NOTE, Daemon, wait_until
+from tests.daemon import NOTE, PATIENCE, Daemon, wait_until
 from tests.functional.test_firing import alive, lines
+from tests.unit.test_settling import CLAIMED
+from tifftockd import clock
 from tifftockd.config import load_config
 from tifftockd.executor import Executor, generation
 
@@ -412,6 +416,60 @@ def test_a_method_that_is_loaded_after_the_start_is_told_of_when_it_can_be_used(
         wait_until(lambda: any(told), "the telling", patience=5)
     finally:
         executor.stop(0)
+
+
+def test_of_an_end_is_told_when_there_is_room_for_the_next(tmp_path):
+    """Told earlier the scheduler saw none, passed the method over, and slept on beside what was due."""
+    (tmp_path / "lamp.py").write_text(LAMP.replace("def remind", "repeatable = False\n def remind"))
+    rooms = []
+    environ = {"HANDLERS_DIR": str(tmp_path), "HANDLER_CONCURRENCY": "1"}
+    executor = Executor(load_config(environ), lambda: executor.gathering and rooms.append(executor.room("lamp")))
+    executor.start()
+    try:
+        wait_until(lambda: executor.has("lamp"), "the method")
+        now = clock.now()
+        due = [CLAIMED._replace(id=1, method="lamp", due=now, fire_at=now)]
+        executor.claims.hold(due)
+        executor.claims.begin(due)
+        wait_until(lambda: rooms, "the telling")
+        assert rooms[0] == 1
+    finally:
+        executor.stop(0)
+
+
+def test_what_a_drop_in_takes_over_from_a_built_in_that_is_at_work_goes_on(daemon, tmp_path):
+    gate = threading.Event()
+
+    class Handler(BaseHTTPRequestHandler):
+        def do_POST(self):
+            gate.wait(PATIENCE)
+            self.send_response(204)
+            self.end_headers()
+
+        def log_message(self, *_):
+            pass
+
+    with ThreadingHTTPServer(("127.0.0.1", 0), Handler) as server:
+        threading.Thread(target=server.serve_forever, daemon=True).start()
+        flag = tmp_path / "loads"
+        daemon.dropin(
+            "mine.py",
+            f"import os, time\nwhile not os.path.exists({str(flag)!r}): time.sleep(0.01)\n"
+            "from tifftockd import RemindProcess\n"
+            "class Mine(RemindProcess):\n    method = 'api'\n    def remind(self, message): pass\n",
+        )
+        daemon.settings |= {"API_REMIND_URL": f"http://127.0.0.1:{server.server_port}/", "HANDLER_CONCURRENCY": "2"}
+        gate.set()
+        daemon.start()
+        daemon.outcome(daemon.remind(method="api"))  # from now on it is known to be quick, and more are claimed
+        gate.clear()
+        made = [daemon.remind(method="api") for _ in range(12)]
+        wait_until(lambda: {daemon.state(one) for one in made} == {"firing"}, "the claims")
+        flag.touch()
+        wait_until(lambda: not daemon.get("/handlers")["loading"], "the drop-in")
+        gate.set()
+        assert {daemon.outcome(one)["outcome"] for one in made} == {"delivered"}
+        server.shutdown()
 
 
 def test_a_reminder_of_a_method_that_is_gone_waits_for_it(daemon, tmp_path):

@@ -210,6 +210,7 @@ class Executor:
     def _drained(self) -> None:
         """An attempt has ended, maybe in an old pool: its place is free for the new one's."""
         self._close_drained()
+        self._current.forget_replaced()
         for pool in self._current.pools.values():
             pool.dispatch()
 
@@ -248,12 +249,10 @@ class Executor:
         enough = self.claims.in_hand == 0 or gathered == _GATHER or ending.verdict is Verdict.RETURNED
         if enough or gathered == 1:
             self._gathered.cancel()
-        if enough:
-            self._changed()
-        elif gathered == 1:
             patience = _GATHER_IN_BURST if self.claims.waiting() else _GATHER_TIME
-            self._gathered = self._loop.after(patience, self._changed)
-        if self._draining:
+            # Not before its worker can take another one: who looks earlier sees no room, and may sleep for ever.
+            self._gathered = self._loop.after(0 if enough else patience, self._changed)
+        if self._draining or self._current.replaced:
             self._loop.call(self._drained)
 
     # ---- waiting for the loop

@@ -45,7 +45,7 @@ class Generation:
         self.config = config
         self.registry = registry
         self.pools: dict[str, Pool] = {}
-        self._replaced: list[Pool] = []
+        self.replaced: list[Pool] = []  # those whose method another has taken, while they have workers
         self._loop = loop
         self._make_pool = make_pool
         self._parent = Parent(loop, dict(config.environ))
@@ -104,7 +104,11 @@ class Generation:
 
     def all_pools(self) -> list[Pool]:
         """Those in use, and those whose method another has taken."""
-        return [*self.pools.values(), *self._replaced]
+        return [*self.pools.values(), *self.replaced]
+
+    def forget_replaced(self) -> None:
+        """Those whose last worker has gone."""
+        self.replaced = [pool for pool in self.replaced if pool.is_warm()]
 
     def _use(self, spec: MethodSpec, template: Template) -> None:
         pool = self._make_pool(spec, template)
@@ -112,7 +116,7 @@ class Generation:
         self.pools[spec.method] = pool
         if before is not None:
             before.hand_over_to(pool)
-            self._replaced.append(before)
+            self.replaced.append(before)
 
     def _add(self, template: Template) -> Template:
         self._templates.append(template)
