@@ -121,6 +121,14 @@ def test_permits_that_a_handler_takes_cost_the_attempts_but_lose_none(worker):
     assert worker.pool.endings == [(1, Verdict.BROKEN), (2, Verdict.BROKEN), (3, Verdict.BROKEN)]
 
 
+def test_a_worker_that_is_to_be_killed_for_its_slow_start_is_given_nothing(worker):
+    worker.end.starting = True
+    worker.end.doom("")
+    worker.send(0, pid=1)
+    worker.end._receive()
+    assert (worker.pool.killed, worker.pool.idle) == ([worker.end], [])
+
+
 def test_behind_an_attempt_that_is_the_last_nothing_is_begun(worker):
     worker.answer(1, last=True)
     assert worker.pool.endings == [(1, Verdict.DELIVERED), (3, Verdict.RETURNED), (2, Verdict.RETURNED)]

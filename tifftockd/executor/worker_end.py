@@ -234,7 +234,7 @@ class WorkerEnd:
                 return
 
     def _answered(self, line: bytes) -> None:
-        if self._doomed:
+        if self._doomed is not None:
             return
         try:
             answer: dict[str, Any] = _read_json(line.decode())
