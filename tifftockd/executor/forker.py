@@ -5,7 +5,9 @@ from __future__ import annotations
 import itertools
 import json
 import os
+import select
 import socket
+from collections import deque
 from collections.abc import Callable
 from contextlib import suppress
 from functools import partial
@@ -37,19 +39,23 @@ class Forker:
         self._gone = gone
         self._childless = childless
         self._children: dict[int, Callable[[int], None]] = {}
+        self._unsent: deque[tuple[bytes, list[int]]] = deque()
         self.hello: Callable[[dict[str, Any]], None] | None = None
         self.open = True
         control.setblocking(False)
-        loop.watch(control.fileno(), self._readable)
+        loop.watch(control.fileno(), self._ready)
 
     def fork(self, command: dict[str, Any], descriptors: list[int], died: Callable[[int], None]) -> int:
-        """Start a child and return its tag. `died` is told the status of waitpid(2), or -1 when it is not known."""
+        """Start a child and return its tag. `died` is told the status of waitpid(2), or -1 when it is not known.
+
+        OSError if there are no descriptors for what has to wait.
+        """
         tag = next(_tags)
         if not self.open:
             self._loop.call(lambda: died(-1))
             return tag
-        self._children[tag] = died
         self._send(command | {"fork": tag}, descriptors)
+        self._children[tag] = died
         return tag
 
     def kill(self, tag: int) -> None:
@@ -76,17 +82,41 @@ class Forker:
             self.open = False
             self._loop.forget(self._control.fileno())
             self._control.close()
+            while self._unsent:
+                _close_all(self._unsent.popleft()[1])
 
     def _send(self, command: dict[str, Any], descriptors: list[int]) -> None:
         if not self.open:
             return
-        try:
-            socket.send_fds(self._control, [json.dumps(command).encode()], descriptors)
-        except OSError:
-            # It is dead, or has not read for a thousand commands: either way it is of no more use.
-            self._loop.call(self._end)
+        data = json.dumps(command).encode()
+        if self._unsent or not self._sends(data, descriptors):
+            # The kernel takes a few hundred that the process has not read yet.
+            self._unsent.append((data, _copies(descriptors)))
+            self._loop.watch(self._control.fileno(), self._ready, select.EPOLLIN | select.EPOLLOUT)
 
-    def _readable(self, _events: int) -> None:
+    def _sends(self, data: bytes, descriptors: list[int]) -> bool:
+        """Whether it is sent, or never can be."""
+        try:
+            socket.send_fds(self._control, [data], descriptors)
+        except BlockingIOError:
+            return False
+        except OSError:
+            self._loop.call(self._end)  # it is dead
+        return True
+
+    def _send_on(self) -> None:
+        while self._unsent and self._sends(*self._unsent[0]):
+            _close_all(self._unsent.popleft()[1])
+        if not self._unsent:
+            self._loop.watch(self._control.fileno(), self._ready)
+
+    def _ready(self, events: int) -> None:
+        if events & select.EPOLLOUT:
+            self._send_on()
+        if events & ~select.EPOLLOUT:
+            self._receive()
+
+    def _receive(self) -> None:
         try:
             data = self._control.recv(_MESSAGE_BYTES)
         except BlockingIOError:
@@ -114,6 +144,23 @@ class Forker:
         children, self._children = self._children, {}
         for died in children.values():
             self._loop.call(partial(died, -1))
+
+
+def _copies(descriptors: list[int]) -> list[int]:
+    """Of one's own: the others are closed when the command is thought to be on its way. OSError: none are made."""
+    copies: list[int] = []
+    try:
+        for descriptor in descriptors:
+            copies.append(os.dup(descriptor))  # noqa: PERF401  those that were made are to be closed
+    except OSError:
+        _close_all(copies)
+        raise
+    return copies
+
+
+def _close_all(descriptors: list[int]) -> None:
+    for descriptor in descriptors:
+        os.close(descriptor)
 
 
 def pair(kind: int) -> tuple[socket.socket, socket.socket]:

@@ -129,7 +129,7 @@ class Pool(StarterCallbacks):
 
         def start() -> None:
             self._keep_until = max(self._keep_until, clock.monotonic() + seconds + PAUSE)
-            if not self._workers:
+            if not self._workers and not self._starter.resting and not self._stopping:
                 self._start_worker()
 
         self._loop.call(start)

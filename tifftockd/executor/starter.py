@@ -147,9 +147,11 @@ class Starter:
         self._on_their_way.clear()
 
     def _fail(self, how: str) -> None:
+        journal.event("worker-failed", journal.WARNING, method=self._method, message=f"a worker {how} at its start")
+        if self.resting:
+            return  # of those that were started together the first has been counted
         self._failed += 1
         self._source.renew()
-        journal.event("worker-failed", journal.WARNING, method=self._method, message=f"a worker {how} at its start")
         if self._failed > _STARTS:
             self._failed = 0
             self._pool.cannot_start(f"no worker can be started: it {how}")
