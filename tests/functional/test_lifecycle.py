@@ -1,5 +1,6 @@
 """Start, stop, crash, reload: nothing that was accepted is lost, and what ran twice is explained."""
 
+import errno
 import os
 import re
 import signal
@@ -8,6 +9,7 @@ import subprocess
 import threading
 import time
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from pathlib import Path
 
 import pytest
 
@@ -400,6 +402,47 @@ def test_an_import_that_took_too_long_is_tried_again_by_itself(tmp_path, monkeyp
         assert not executor.has("lamp")
         quick.touch()
         wait_until(lambda: executor.has("lamp"), "the next try")
+        assert not executor.registry.failures()
+        held = [file.readlink().name for file in Path("/proc/self/fd").iterdir() if file.is_symlink()]
+        assert sum("tifftockd-dropin" in name for name in held) == 1, "each try's text is given back"
+    finally:
+        executor.stop(0)
+
+
+def test_imports_that_cannot_be_begun_are_tried_again_and_hold_up_no_others(tmp_path, monkeypatch):
+    monkeypatch.setattr(generation, "_AGAIN", 0.1)
+    start, refused = subprocess.Popen, []
+
+    def refuse_once(*arguments, **options):
+        if not refused:
+            refused.append(True)
+            raise BlockingIOError(errno.EAGAIN, os.strerror(errno.EAGAIN))
+        return start(*arguments, **options)
+
+    monkeypatch.setattr(subprocess, "Popen", refuse_once)
+    for name in ("lamp", "moon"):
+        (tmp_path / f"{name}.py").write_text(LAMP.replace("Lamp", name))
+    executor = Executor(load_config({"HANDLERS_DIR": str(tmp_path)}), lambda: None)
+    executor.start()
+    try:
+        wait_until(lambda: executor.has("lamp") and executor.has("moon"), "both methods")
+        assert refused
+        assert not executor.registry.loading
+        assert not executor.registry.failures()
+    finally:
+        executor.stop(0)
+
+
+def test_an_import_that_ended_with_the_process_that_forks_them_all_is_tried_again(tmp_path, monkeypatch):
+    monkeypatch.setattr(generation, "_AGAIN", 0.1)
+    flag = tmp_path / "flag"
+    kill = f"import os\nif not os.path.exists({str(flag)!r}):\n open({str(flag)!r}, 'w')\n os.kill(os.getppid(), 9)\n"
+    (tmp_path / "lamp.py").write_text(f"import time\ntime.sleep(0.5)\n{LAMP}")
+    (tmp_path / "moon.py").write_text(kill + LAMP.replace("Lamp", "Moon"))
+    executor = Executor(load_config({"HANDLERS_DIR": str(tmp_path)}), lambda: None)
+    executor.start()
+    try:
+        wait_until(lambda: executor.has("lamp") and executor.has("moon"), "both methods")
         assert not executor.registry.failures()
     finally:
         executor.stop(0)

@@ -8,6 +8,7 @@ from typing import Any
 from tifftockd import journal
 from tifftockd.config import Config
 from tifftockd.errors import LoadError
+from tifftockd.executor.forker import why
 from tifftockd.executor.heartbeat import MODULE, Heart
 from tifftockd.executor.loop import Loop
 from tifftockd.executor.pool import Pool
@@ -17,6 +18,7 @@ from tifftockd.handlers.dropins import Dropin, find_dropins
 from tifftockd.handlers.executable import describe_program
 from tifftockd.handlers.registry import Registry
 from tifftockd.handlers.spec import MethodSpec
+from tifftockd.worker.forking import NOT_STARTED
 
 # How long a drop-in may take to be imported, in seconds.
 _LOAD = 10.0
@@ -142,7 +144,7 @@ class Generation:
         self._finished(dropin.path)
 
     def _load_module(self, dropin: Dropin, again: float) -> None:
-        """`again`: seconds until it is tried once more, if it takes too long."""
+        """`again`: seconds until it is tried once more, if it takes too long or could not be begun."""
         template = self._add(Template.of_dropin(self._loop, self._parent, dropin))
         waiting = True
 
@@ -153,38 +155,43 @@ class Generation:
             timer.cancel()
             return first
 
-        def hello(message: dict[str, Any]) -> None:
-            if answered():
-                self._heard(dropin, template, message, late_before=again > _AGAIN)
-
-        def died(how: str) -> None:
-            if answered():
-                self._failed(dropin, f"its import {how}")
-
-        def late() -> None:
-            if answered():
-                template.kill()
-                self._failed(dropin, f"its import took longer than {_LOAD:.0f} s")
+        def failed(reason: str, *, once_more: bool) -> None:
+            if not answered():
+                return
+            self._templates.remove(template)
+            template.discard()
+            self._failed(dropin, reason)
+            if once_more:
                 self._loop.after(again, lambda: self._retry(dropin, again))
 
-        timer = self._loop.after(_LOAD, late)
-        template.load(hello, died)
+        def hello(message: dict[str, Any]) -> None:
+            if "error" in message:
+                failed(message["error"], once_more=False)
+            elif answered():
+                self._heard(dropin, template, message, before=again > _AGAIN)
 
-    def _heard(self, dropin: Dropin, template: Template, message: dict[str, Any], *, late_before: bool) -> None:
-        """What an import came to."""
-        if "error" in message:
-            self._failed(dropin, message["error"])
-            return
+        def died(status: int) -> None:
+            # One that was not begun, or ended with the process that forks them all, is not to blame.
+            failed(f"its import {why(status)}", once_more=status in (-1, NOT_STARTED))
+
+        timer = self._loop.after(_LOAD, lambda: failed(f"its import took longer than {_LOAD:.0f} s", once_more=True))
+        try:
+            template.load(hello, died)
+        except Exception as error:
+            failed(f"its import cannot be begun: {error}", once_more=True)
+
+    def _heard(self, dropin: Dropin, template: Template, message: dict[str, Any], *, before: bool) -> None:
+        """What an import came to. `before`: it had failed."""
         template.threads = message["threads"]
         if template.threads:
             template.close()
-        if late_before:
+        if before:
             self.registry.mend(dropin.path)
         self._accept(dropin, template, [MethodSpec(**spec) for spec in message["specs"]])
         self._finished(dropin.path)
 
     def _retry(self, dropin: Dropin, pause: float) -> None:
-        """A machine that was busy starting may be why it took so long: nobody should have to find that out."""
+        """A machine that was busy starting may be why it failed: nobody should have to find that out."""
         if not self._stopped and dropin.path not in self.dropins:
             self._load_module(dropin, min(2 * pause, _AGAIN_AT_MOST))
 

@@ -7,14 +7,14 @@ import signal
 import socket
 import subprocess
 import sys
-from collections.abc import Callable, Mapping
-from contextlib import suppress
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any, ClassVar
 
 import tifftockd
 from tifftockd import clock, journal, threads
-from tifftockd.executor.forker import Forker, pair, why
+from tifftockd.executor.forker import Forker, pair
 from tifftockd.executor.loop import Loop, Timer
 from tifftockd.handlers.dropins import Dropin
 from tifftockd.handlers.spec import BUILT_IN
@@ -53,8 +53,7 @@ class Parent:
         if self._closed:
             raise RuntimeError("these handlers have been replaced")
         if self._forker is None:
-            ours, theirs = pair(socket.SOCK_SEQPACKET)
-            with theirs, threads.roaming():
+            with _pair() as (ours, theirs), threads.roaming():
                 # -I: neither the working directory nor PYTHON* variables can slip a module in. A session of its
                 # own: a terminal's Ctrl-C is for the daemon alone.
                 self._process = process = subprocess.Popen(
@@ -176,14 +175,12 @@ class Template:
             return cls(loop, parent, {"source": dropin.path, "stamp": program.stamp}, program.descriptor)
         return cls(loop, parent, {"source": dropin.path, "module": dropin.module}, _memory_file(dropin.text))
 
-    def load(self, hello: Callable[[dict[str, Any]], None], died: Callable[[str], None]) -> None:
-        """Start the process; `hello` is told what it found, `died` how it ended."""
-        ours, theirs = pair(socket.SOCK_SEQPACKET)
+    def load(self, hello: Callable[[dict[str, Any]], None], died: Callable[[int], None]) -> None:
+        """Start the process; `hello` is told what it found, `died` its status, as of Forker.fork. OSError."""
         parent = self._parent.forker()
         self._parent.resume()
-        with theirs:
-            descriptors = [theirs.fileno(), *self._code_fd()]
-            self._tag = parent.fork(self._command, descriptors, lambda status: died(why(status)))
+        with _pair() as (ours, theirs):
+            self._tag = parent.fork(self._command, [theirs.fileno(), *self._code_fd()], died)
         self._forker = forker = Forker(self._loop, ours, lambda: self._gone(forker))
 
         def heard(message: dict[str, Any]) -> None:
@@ -224,7 +221,7 @@ class Template:
             descriptors = [*descriptors, *self._code_fd()]
         else:
             if self._forker is None:
-                self.load(lambda _hello: None, lambda _how: None)
+                self.load(lambda _hello: None, lambda _status: None)
             assert self._forker is not None
             forker = self._forker
         # A handler may have stopped what it was forked from.
@@ -317,6 +314,18 @@ class Template:
                 self.close()
 
         self._retire = self._loop.after(_IDLE, retire)
+
+
+@contextmanager
+def _pair() -> Iterator[tuple[socket.socket, socket.socket]]:
+    """Sockets, of which the child's is closed in the end, and the daemon's if the child cannot be started."""
+    ours, theirs = pair(socket.SOCK_SEQPACKET)
+    with theirs:
+        try:
+            yield ours, theirs
+        except BaseException:
+            ours.close()
+            raise
 
 
 def _memory_file(text: bytes) -> int:

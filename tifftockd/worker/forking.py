@@ -18,7 +18,7 @@ _COMMAND_BYTES = 65_536
 # That come with one: a worker's three, and the code of what cannot be forked.
 _DESCRIPTORS = 4
 # As of waitpid(2): for a child that could not be forked, as if it had exited with EX_OSERR.
-_NOT_STARTED = 71 << 8
+NOT_STARTED = 71 << 8
 
 
 def serve(control: socket.socket, start: Callable[[dict[str, Any], list[int]], NoReturn]) -> None:
@@ -56,7 +56,7 @@ def serve(control: socket.socket, start: Callable[[dict[str, Any], list[int]], N
         except OSError:
             # As many processes as there may be: that one is not started, and the others live.
             _keep([], descriptors)
-            control.send(json.dumps({"died": command["fork"], "status": _NOT_STARTED}).encode())
+            control.send(json.dumps({"died": command["fork"], "status": NOT_STARTED}).encode())
             continue
         if child == 0:
             signal.set_wakeup_fd(-1)
