@@ -5,7 +5,7 @@ import time
 
 import pytest
 
-from tests.daemon import PATIENCE
+from tests.daemon import PATIENCE, wait_until
 from tifftockd.errors import HandlersLoading, InvalidInput
 from tifftockd.handlers.registry import Registry
 from tifftockd.handlers.spec import MethodSpec
@@ -100,13 +100,28 @@ def test_one_that_comes_but_cannot_be_used_is_told_why():
 
 def test_waiting_ends_when_no_more_are_to_come():
     registry = Registry([spec("log")], loading=True)
-    calls = [Call(registry.find, f"lamp{n}", PATIENCE) for n in range(20)]
+    calls = [Call(registry.find, f"lamp{n}", PATIENCE) for n in range(4)]
     assert calls[-1].waits()
     assert all(call.waits(0) for call in calls)
     registry.loaded()
     for call in calls:
         with pytest.raises(InvalidInput, match="there are: log"):
             call.end()
+
+
+def test_a_few_wait_and_others_are_told_to_come_later():
+    """Each that waits has one of the threads that answer."""
+    registry = Registry([spec("log")], loading=True)
+    calls = [Call(registry.find, "lamp", PATIENCE) for _ in range(20)]
+    wait_until(lambda: sum(not call.waits(0) for call in calls) == 16, "the answers to all but four")
+    for call in [call for call in calls if not call.waits(0)]:
+        with pytest.raises(HandlersLoading):
+            call.end()
+    assert registry.find("log") == spec("log")
+    registry.add([spec("lamp")])
+    assert [call.end() for call in calls if call.error is None] == [spec("lamp")] * 4
+    assert Call(registry.find, "moon", PATIENCE).waits(), "there is room again"
+    registry.loaded()
 
 
 def test_waiting_is_bounded_also_when_other_drop_ins_keep_coming():

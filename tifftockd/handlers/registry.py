@@ -9,6 +9,9 @@ from tifftockd import clock
 from tifftockd.errors import HandlersLoading, InvalidInput
 from tifftockd.handlers.spec import MethodSpec
 
+# Callers that wait for a drop-in at once. Each has one of the threads that answer, and others want one, too.
+_WAITING = 4
+
 
 class Registry:
     """The methods of the present handlers. Every thread may ask; the executor fills it."""
@@ -19,6 +22,7 @@ class Registry:
         self._specs = {spec.method: spec for spec in specs}
         self._failures: dict[str, list[str]] = {}
         self._loading = loading
+        self._waiting = 0
 
     def add(self, specs: Sequence[MethodSpec]) -> None:
         """A drop-in has been loaded. Its methods take the place of built-in ones of the same name."""
@@ -79,14 +83,10 @@ class Registry:
     def find(self, method: str, patience: float = 10.0) -> MethodSpec:
         """The method, if a reminder can be accepted for it.
 
-        While drop-ins are loading, an unknown name is waited for, up to `patience` seconds: then HandlersLoading.
-        InvalidInput names the setting that is missing, or lists the methods there are.
+        While drop-ins are loading, an unknown name is waited for, up to `patience` seconds, but not where enough others
+        wait: HandlersLoading. InvalidInput names the setting that is missing, or lists the methods there are.
         """
-        end = clock.monotonic() + patience
-        with self._changed:
-            while (spec := self._specs.get(method)) is None and self._loading:
-                if not self._changed.wait(end - clock.monotonic()):
-                    raise HandlersLoading("drop-ins are still being loaded; try again", field="method")
+        spec = self._specs.get(method) or self._await(method, clock.monotonic() + patience)
         if spec is None:
             known = ", ".join(sorted(self._specs))
             raise InvalidInput(
@@ -97,6 +97,17 @@ class Registry:
                 f"method {method} cannot be used: {spec.missing}", field="method", kind="method_unavailable"
             )
         return spec
+
+    def _await(self, method: str, end: float) -> MethodSpec | None:
+        with self._changed:
+            self._waiting += 1
+            try:
+                while (spec := self._specs.get(method)) is None and self._loading:
+                    if self._waiting > _WAITING or not self._changed.wait(end - clock.monotonic()):
+                        raise HandlersLoading("drop-ins are still being loaded; try again", field="method")
+                return spec
+            finally:
+                self._waiting -= 1
 
     def why_not(self, method: str) -> str | None:
         """Why pending reminders of a method have to wait, or None when they do not."""
