@@ -3,14 +3,19 @@
 import sqlite3
 from contextlib import closing
 
+import pytest
+
 from tests import age
 from tests.daemon import wait_until
 from tifftockd import clock
+from tifftockd.clock import SECOND
+from tifftockd.scheduler.cleaning import Cleaning
 from tifftockd.store import Store
 from tifftockd.store.queries import CLEANED
 
 HISTORY, FINAL, PENDING = 6000, 2000, 500
 MEGABYTE = 1_000_000
+DAY = 86_400 * SECOND
 
 
 def free_pages(path):
@@ -70,7 +75,7 @@ def test_a_step_is_small_and_leaves_nothing_in_the_log(tmp_path):
     store = Store(f"sqlite:///{path}", path)
     store.open()
     left = HISTORY
-    while store.clean(clock.now(), most=0):
+    while store.clean(clock.now(), most=0, now=clock.now()):
         counts = store.summary().counts
         assert left - counts["history"] <= CLEANED
         left = counts["history"]
@@ -89,4 +94,24 @@ def test_a_step_is_small_and_leaves_nothing_in_the_log(tmp_path):
             break
     assert steps <= free / CLEANED + 1, "no step is smaller"
     assert free_pages(path) == 0
+    store.close()
+
+
+@pytest.mark.parametrize("ahead", [1, 3 * CLEANED])
+def test_what_came_of_a_clock_that_was_ahead_holds_up_nothing_behind_it(tmp_path, ahead):
+    store = Store(f"sqlite:///{tmp_path}/t.db", tmp_path / "t.db")
+    store.open()
+    now = clock.now()
+    ended = [now + 3650 * DAY] * ahead + [now - 60 * DAY] * 500 + [now - DAY, now + 3650 * DAY]
+    with closing(sqlite3.connect(tmp_path / "t.db")) as database, database:
+        database.executemany(
+            "INSERT INTO history (reminder, attempt, key, method, message, options, due, finished, outcome)"
+            " VALUES (1, 1, 'k', 'log', 'm', '{}', 0, ?, 'delivered')",
+            [(at,) for at in ended],
+        )
+    cleaning, left = Cleaning(store), len(ended)
+    while cleaning.step(left, now, days=30, most=1_000_000):
+        left = store.summary().counts["history"]
+    assert left == 2, "of the last days"
+    assert cleaning.next(now) == now + 29 * DAY
     store.close()

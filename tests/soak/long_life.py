@@ -154,7 +154,7 @@ def _print_steps(path):
     before = clock.now() - age.DAY
     with _disk(path.with_name("bare")) as write:
         # In turn, as the disk has better and worse moments.
-        cleaning, bare = _timed(lambda: store.clean(before, KEPT), write)
+        cleaning, bare = _timed(lambda: store.clean(before, KEPT, clock.now()), write)
         shrinking, _ = _timed(store.shrink, write)
     store.close()
     print(f"  the writer is held by a step of cleaning {_three(cleaning)} ms, of shrinking {_three(shrinking)} ms")

@@ -28,10 +28,10 @@ class Cleaning:
             self._due = now + keep
         if not self._more and (self._due is None or now < self._due) and kept <= most:
             return False
-        self._more = self._store.clean(now - keep, most) or self._store.shrink()
+        self._more = self._store.clean(now - keep, most, now) or self._store.shrink()
         if not self._more:
-            oldest = self._store.oldest()
-            # An entry of a clock that was ahead is dated in the future.
+            oldest = self._store.oldest(now)
+            # A reminder of a clock that was ahead has ended in the future.
             self._due = None if oldest is None else max(now + _EVERY, min(oldest, now) + keep)
         return True
 

@@ -337,7 +337,7 @@ class Store:
             claims = {id_: (claimed, bool(repeatable)) for id_, claimed, repeatable in tx.execute(sql.FIRING)}
             return [(one, *claims[one.id]) for one in steps.read(tx, list(claims))]
 
-        return self._writer.run(firing)
+        return self._writer.run(firing, writes=False)
 
     def settle(self, settlements: Sequence[Settlement]) -> None:
         """Write what has ended."""
@@ -347,7 +347,7 @@ class Store:
         steps.settle(tx, settlements)
         tx.on_commit(lambda: self._figures.ended(settlements))
 
-    def clean(self, before: Micros, most: int) -> bool:
+    def clean(self, before: Micros, most: int, now: Micros) -> bool:
         """Drop up to CLEANED entries and final reminders that ended before `before`, or are more than `most`.
 
         True when there may be more to do.
@@ -356,13 +356,13 @@ class Store:
         def clean(tx: Transaction) -> bool:
             dropped = 0
             for count, statement in zip(steps.kept(tx), (sql.CLEAN_HISTORY, sql.CLEAN_FINAL), strict=True):
-                parameters = {"before": before, "surplus": count - most, "limit": CLEANED}
+                parameters = {"before": before, "now": now, "surplus": count - most, "limit": CLEANED}
                 dropped = max(dropped, tx.execute(statement, parameters).rowcount)
             if dropped:
                 tx.on_commit(self._writer.checkpoint)
             return dropped == CLEANED
 
-        return self._writer.run(clean)
+        return self._writer.run(clean, first=True)
 
     def shrink(self) -> bool:
         """Give up to CLEANED free pages back to the file system; True when there may be more."""
@@ -375,16 +375,16 @@ class Store:
                 tx.on_commit(self._writer.checkpoint)
             return free > CLEANED
 
-        return self._writer.run(shrink)
+        return self._writer.run(shrink, first=True)
 
-    def oldest(self) -> Micros | None:
-        """When the oldest entry or final reminder ended; None when there is none."""
+    def oldest(self, now: Micros) -> Micros | None:
+        """When the oldest entry or final reminder ended, of entries at the latest `now`; None when there is none."""
 
         def oldest(tx: Transaction) -> Micros | None:
-            ends = [tx.value(sql.OLDEST_ENTRY), tx.value(sql.OLDEST_FINAL)]
+            ends = [tx.value(sql.OLDEST_ENTRY, {"now": now}), tx.value(sql.OLDEST_FINAL)]
             return min((end for end in ends if end is not None), default=None)
 
-        return self._writer.run(oldest, writes=False)
+        return self._writer.run(oldest, writes=False, first=True)
 
 
 def _asked(**asked: int | str | None) -> dict[str, int | str]:

@@ -118,10 +118,13 @@ SET_ASIDE = text(
     "UPDATE reminder SET state = 'failed', last_error = :reason, claimed = NULL, repeatable = NULL, ended = :now"
     " WHERE id = :id"
 )
-# The oldest so many, of which those go that are old enough, or too many.
+# The oldest so many, of which those go that are old enough, or too many. One of a clock that was ahead is as old as
+# what came after it.
 CLEAN_HISTORY = text(
     "DELETE FROM history WHERE id IN (SELECT id FROM (SELECT id, finished, row_number() OVER (ORDER BY id) AS place"
-    " FROM history ORDER BY id LIMIT :limit) WHERE finished < :before OR place <= :surplus)"
+    " FROM history ORDER BY id LIMIT :limit) WHERE finished < :before OR place <= :surplus"
+    " OR (finished > :now AND id < (SELECT max(id) FROM (SELECT id, finished FROM history ORDER BY id LIMIT 1000)"
+    " WHERE finished < :before)))"
 )
 CLEAN_FINAL = text(
     "DELETE FROM reminder WHERE id IN (SELECT id FROM (SELECT id, ended, row_number() OVER (ORDER BY ended) AS place"
@@ -139,5 +142,5 @@ LAST_ID = text("SELECT seq FROM sqlite_sequence WHERE name = 'reminder'")
 FREE_PAGES = text("PRAGMA freelist_count")
 # One page: each page of several is a step of its own, and sqlite3 makes only the first step of what returns no columns.
 VACUUM = text("PRAGMA incremental_vacuum(1)")
-OLDEST_ENTRY = text("SELECT finished FROM history ORDER BY id LIMIT 1")
+OLDEST_ENTRY = text("SELECT min(min(finished, :now)) FROM (SELECT finished FROM history ORDER BY id LIMIT 1000)")
 OLDEST_FINAL = text("SELECT min(ended) FROM reminder WHERE ended IS NOT NULL")
