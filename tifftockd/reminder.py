@@ -7,6 +7,7 @@ seven times as long to define, 6 % of its start.
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from enum import StrEnum
 from typing import Any, NamedTuple
 
@@ -132,7 +133,7 @@ class Entry(NamedTuple):
 
 
 class Verdict(StrEnum):
-    """What is known of an attempt when it has ended; the store turns it into states and outcomes."""
+    """What is known of an attempt when it has ended; `settling` turns it into states and outcomes."""
 
     DELIVERED = "delivered"
     TRANSIENT = "transient"  # the handler's own word that it was surely not done
@@ -144,7 +145,7 @@ class Verdict(StrEnum):
 
 
 class Ending(NamedTuple):
-    """The end of one attempt, from the executor to the store."""
+    """The end of one attempt, from the executor to the scheduler."""
 
     reminder: Reminder
     verdict: Verdict
@@ -155,6 +156,13 @@ class Ending(NamedTuple):
     retry_after: Micros | None = None
     repeatable: bool = True  # by the class that made the attempt
     trace: str | None = None  # of what it raised; not stored
+
+
+class Recalled(NamedTuple):
+    """A claim that was taken back: `done` when what it was taken back for is committed, else `undo`."""
+
+    undo: Callable[[], None]
+    done: Callable[[], None]
 
 
 class Occurrence(NamedTuple):

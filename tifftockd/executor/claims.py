@@ -8,9 +8,8 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Callable, Iterable, Sequence
-from typing import NamedTuple
 
-from tifftockd.reminder import Reminder
+from tifftockd.reminder import Recalled, Reminder
 
 
 class Claim:
@@ -22,13 +21,6 @@ class Claim:
         self.queued = False
         self.recalled = False
         self.handed = False
-
-
-class Recalled(NamedTuple):
-    """A claim that was taken back: `done` when what it was taken back for is committed, else `undo`."""
-
-    undo: Callable[[], None]
-    done: Callable[[], None]
 
 
 class Claims:
@@ -61,11 +53,20 @@ class Claims:
         self.in_hand += 1
 
     def hold(self, reminders: Sequence[Reminder]) -> Callable[[], None]:
-        """On the writer's thread, inside the transaction that claims them. Returns how to forget them."""
+        """On the writer's thread, inside the transaction that claims them. Returns how to undo that."""
+        replaced = []  # recalled in the same batch, by what will be undone after this
         with self.lock:
             for reminder in reminders:
+                replaced += [claim] if (claim := self._claims.get(reminder.id)) else []
                 self._claims[reminder.id] = Claim(reminder)
-        return lambda: self.forget(reminders)
+
+        def undo() -> None:
+            self.forget(reminders)
+            with self.lock:
+                for claim in replaced:
+                    self._claims.setdefault(claim.reminder.id, claim)
+
+        return undo
 
     def begin(self, reminders: Sequence[Reminder]) -> None:
         """Their transaction is committed: hand them out."""

@@ -18,8 +18,7 @@ from tifftockd.clock import SECOND, Micros
 from tifftockd.config import Config
 from tifftockd.errors import StoreUnavailable
 from tifftockd.executor import Executor
-from tifftockd.executor.claims import Recalled
-from tifftockd.reminder import Draft, Ending, Outcome, Reminder, Settlement, Verdict
+from tifftockd.reminder import Draft, Ending, Outcome, Recalled, Reminder, Settlement, Verdict
 from tifftockd.scheduler.cleaning import Cleaning
 from tifftockd.scheduler.outage import Outage
 from tifftockd.scheduler.pace import Pace
@@ -233,13 +232,13 @@ class Scheduler:
         if self._unattended is not None and now > self._unattended + _OUTAGE and not wrong:
             self._had_outage(now, now - self._unattended)
             self._unattended = now  # should it go on, the store failing still
-        with self._lock:
-            hints, self._hints = self._hints, {}
         policy = self._policy(self._pace.since)
         # The last pass takes all, whoever waits.
         most = self._portion.most if self._store.in_company and not self._stopping else None
         endings = self._endings[:most]
         settlements = [settle(ending, policy) for ending in endings]
+        with self._lock:
+            hints, self._hints = self._hints, {}
         idle = wrong or not self._claiming
         # First what has ended: of several methods more may end than a pass settles, and a crash would repeat it all.
         behind = len(endings) < len(self._endings)

@@ -6,29 +6,16 @@ import json
 import os
 import random
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from typing import Any, Protocol
+from typing import Any
 
 from sqlalchemy.sql.expression import TextClause
 
 from tifftockd.clock import Micros
 from tifftockd.errors import Firing, NotFound
-from tifftockd.reminder import FINAL, Draft, Entry, Occurrence, Outcome, Reminder, Settlement, State
+from tifftockd.reminder import FINAL, Draft, Entry, Occurrence, Outcome, Recalled, Reminder, Settlement, State
 from tifftockd.store import rows, sql
 from tifftockd.store.queries import LOOKED, LOOKED_DUE, LOOKED_NEAR, Want
 from tifftockd.store.writer import Transaction
-
-
-class Recalled(Protocol):
-    """A claim that was taken back: `done` when what it was taken back for is committed, else `undo`."""
-
-    @property
-    def undo(self) -> Callable[[], None]:
-        """To be called when it is not committed."""
-
-    @property
-    def done(self) -> Callable[[], None]:
-        """To be called when it is."""
-
 
 # Takes a claim back that no worker has begun; None when it is too late.
 Recall = Callable[[int], Recalled | None]
