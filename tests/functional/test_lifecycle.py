@@ -18,7 +18,8 @@ from tests.functional.test_firing import alive, lines
 from tests.unit.test_settling import CLAIMED
 from tifftockd import clock
 from tifftockd.config import load_config
-from tifftockd.executor import Executor, generation
+from tifftockd.executor import Executor, generation, starter
+from tifftockd.worker.kin import children
 
 LAMP = "from tifftockd import RemindProcess\nclass Lamp(RemindProcess):\n def remind(self, message): 0\n"
 
@@ -457,6 +458,29 @@ def test_a_method_that_is_loaded_after_the_start_is_told_of_when_it_can_be_used(
     try:
         # The scheduler looks, and else sleeps on; well before all have been loaded, when it is told again.
         wait_until(lambda: any(told), "the telling", patience=5)
+    finally:
+        executor.stop(0)
+
+
+def test_a_module_that_cannot_be_loaded_again_is_why_no_worker_can_be_started(tmp_path, monkeypatch):
+    monkeypatch.setattr(starter, "PAUSE", 0.01)
+    flag = tmp_path / "flag"
+    once = f"import os\nif os.path.exists({str(flag)!r}):\n raise ValueError('the lamp is broken')\n"
+    (tmp_path / "lamp.py").write_text(f"{once}open({str(flag)!r}, 'w')\n{LAMP}")
+    executor = Executor(load_config({"HANDLERS_DIR": str(tmp_path)}), lambda: None)
+    executor.start()
+    try:
+        wait_until(lambda: executor.has("lamp"), "the method")
+        [parent] = children(os.getpid())
+        [template] = children(parent)
+        os.kill(template, signal.SIGKILL)
+        wait_until(lambda: not children(parent), "its end")
+        now = clock.now()
+        due = [CLAIMED._replace(id=1, method="lamp", due=now, fire_at=now)]
+        executor.claims.hold(due)
+        executor.claims.begin(due)
+        [ending] = wait_until(executor.take_endings, "the end")
+        assert ending.error == "no worker can be started: line 3: ValueError: the lamp is broken"
     finally:
         executor.stop(0)
 

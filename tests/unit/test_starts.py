@@ -49,7 +49,7 @@ def pool(monkeypatch):
         deaths.append(died)
         return len(deaths)
 
-    source = SimpleNamespace(fork_worker=fork_worker, renew=lambda: None)
+    source = SimpleNamespace(fork_worker=fork_worker, renew=lambda: None, fault=None)
     made = Pool(loop, source)
     made.deaths, made.turn = deaths, loop._turn
     return made

@@ -161,6 +161,7 @@ class Template:
         self._retire: Timer | None = None
         self._old: list[tuple[Forker, int]] = []  # those before, while workers of theirs are there
         self.threads = False  # its import starts threads: it cannot be forked
+        self.fault: str | None = None
 
     @classmethod
     def of_builtin(cls, loop: Loop, parent: Parent, module: str) -> Template:
@@ -221,7 +222,7 @@ class Template:
             descriptors = [*descriptors, *self._code_fd()]
         else:
             if self._forker is None:
-                self.load(lambda _hello: None, lambda _status: None)
+                self.load(self._noted, lambda _status: None)
             assert self._forker is not None
             forker = self._forker
         # A handler may have stopped what it was forked from.
@@ -299,6 +300,9 @@ class Template:
         # One that a handler has stopped does not notice that.
         self._parent.resume()
         self._parent.kill_child(tag)
+
+    def _noted(self, message: dict[str, Any]) -> None:
+        self.fault = message.get("error")
 
     def _code_fd(self) -> list[int]:
         return [self._code] if self._code >= 0 else []

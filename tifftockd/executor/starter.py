@@ -26,6 +26,8 @@ _START = 10.0
 class Source(Protocol):
     """Where workers come from: a template, or the bare parent where its module cannot be forked."""
 
+    fault: str | None  # why its module, which was loaded before, could not be loaded again
+
     def fork_worker(
         self, method: str, limits: dict[str, int], descriptors: list[int], died: Callable[[int], None]
     ) -> int:
@@ -154,7 +156,7 @@ class Starter:
         self._source.renew()
         if self._failed > _STARTS:
             self._failed = 0
-            self._pool.cannot_start(f"no worker can be started: it {how}")
+            self._pool.cannot_start(f"no worker can be started: {self._source.fault or f'it {how}'}")
             return
 
         def again() -> None:
