@@ -191,9 +191,10 @@ def test_a_certificate_for_another_host_is_not_accepted(environ, tmp_path):
         assert "certificate verify failed" in str(failure())
 
 
-def test_a_server_without_starttls_is_refused(environ):
+@pytest.mark.parametrize("security", ["starttls", "", "NONE"])
+def test_a_server_without_starttls_is_refused_unless_it_may_be(environ, security):
     with MailServer("none", login=("ann", "hunter2")) as server:
-        by_smtp(environ, server, "starttls", SMTP_USER="ann", SMTP_PASSWORD="hunter2")
+        by_smtp(environ, server, security, SMTP_USER="ann", SMTP_PASSWORD="hunter2")
         error = failure()
     assert isinstance(error, PermanentError)
     assert f":{server.port} offers no STARTTLS: set SMTP_SECURITY=tls" in str(error)

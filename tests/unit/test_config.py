@@ -103,6 +103,12 @@ def test_an_empty_value_means_the_default(env, nothing):
         assert getattr(empty, setting.field) == getattr(unset, setting.field), setting.name
 
 
+@pytest.mark.parametrize("nothing", ["", " \t"])
+def test_a_worker_does_not_see_an_empty_value_where_the_default_counts(env, nothing):
+    environ = load_config(env | {setting.name: nothing for setting in SETTINGS} | {"TZ": "", "LAMP": nothing}).environ
+    assert environ == env | {"TZ": "", "LAMP": nothing}
+
+
 # ---- sources
 
 

@@ -242,7 +242,7 @@ def _connect(env: Mapping[str, str]) -> smtplib.SMTP:
     if security == "tls":
         return smtplib.SMTP_SSL(env["SMTP_HOST"], _port(env), timeout=TIMEOUT, context=ssl.create_default_context())
     smtp = smtplib.SMTP(env["SMTP_HOST"], _port(env), timeout=TIMEOUT)
-    if security == "starttls":
+    if security != "none":
         try:
             # smtplib's own context would accept any certificate.
             smtp.starttls(context=ssl.create_default_context())
