@@ -10,7 +10,7 @@ import time
 from datetime import UTC, datetime, timedelta
 from email.utils import format_datetime
 from pathlib import Path
-from urllib.parse import parse_qsl
+from urllib.parse import parse_qsl, unquote
 
 import pytest
 import trustme
@@ -443,6 +443,47 @@ def test_secrets_that_a_server_echoes_do_not_reach_the_error_text():
     for secret in ("hunter2", "YW5uOmh1bnRlcjI", "s%2Fcret", "s/cret", "abcdefgh", "zyxwvu"):
         assert secret not in text
     assert "400 Bad Request: user" in text
+
+
+@pytest.mark.parametrize("path", ["/a/T00/s3cret-token", "/a%2FT00/s3cret%2Dtoken/"])
+@pytest.mark.parametrize("status", [404, 301])
+def test_a_token_in_the_path_does_not_reach_the_error_text(environ, status, path):
+    with HttpServer() as server:
+        environ["API_REMIND_URL"] = url = f"http://localhost:{server.port}{path}"
+        echo = f"Cannot POST {path}, {unquote(path)}, id s3cret-token for a"
+        server.answers = [Answer(status, echo, {"Location": url.replace("http:", "https:")})]
+        text = str(failure())
+    assert text.startswith(f"http://localhost:{server.port} answered {status} ")
+    for secret in (path, unquote(path), "s3cret"):
+        assert secret not in text
+    if status == 301:
+        assert f"its Location is https://localhost:{server.port}[hidden]" in text
+    else:
+        assert ": Cannot POST [hidden], [hidden], id " in text
+        assert text.endswith(" for a")
+
+
+def test_a_host_stays_readable_that_is_a_part_of_the_path_too():
+    with HttpServer() as server:
+        url = f"http://localhost:{server.port}"
+        server.answers = [Answer(301, headers={"Location": f"{url}/localhost/location/answered"})]
+        text = str(failure(f"{url}/localhost/location/answered"))
+    told = "Moved Permanently: redirects are not followed; its Location is"
+    assert text == f"{url} answered 301 {told} {url}[hidden]"
+
+
+@pytest.mark.parametrize(
+    ("header", "secrets"),
+    [
+        ("session=abcdef123; theme=dark", ["abcdef123"]),
+        ('Digest username="ann", response="6629fae49393", opaque=5ccc069c403e', ["6629fae49393", "5ccc069c403e"]),
+        ("Bearer abcde", ["abcde"]),
+    ],
+)
+def test_no_part_of_a_header_that_may_be_a_secret_reaches_the_error_text(header, secrets):
+    with HttpServer(Answer(401, f"dark theme for Bearer of the session: {', '.join(secrets)}")) as server:
+        text = str(failure(server.url, headers={"X-Header": header}))
+    assert text.endswith(f": dark theme for Bearer of the session: {', '.join('[hidden]' for _ in secrets)}")
 
 
 @pytest.mark.parametrize("port", ["1", "99999", "x"])

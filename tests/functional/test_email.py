@@ -415,6 +415,12 @@ def test_mailguns_key_is_not_shown(environ):
     assert basic not in text
 
 
+def test_the_domain_that_mailgun_complains_of_is_shown(environ):
+    with HttpServer(Answer(404, "Domain not found: mg.example.org")) as server:
+        environ |= MAILGUN | {"MAILGUN_API_URL": server.url}
+        assert str(failure()).endswith(": Domain not found: mg.example.org")
+
+
 def test_mailgun_out_of_reach_is_transient(environ):
     with refused() as port:
         environ |= MAILGUN | {"MAILGUN_API_URL": f"http://127.0.0.1:{port}"}

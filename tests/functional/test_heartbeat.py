@@ -3,12 +3,12 @@
 import threading
 
 from tests.daemon import wait_until
-from tests.servers import HttpServer
+from tests.servers import Answer, HttpServer
 from tifftockd.executor.heartbeat import Pulse
 
 
 def test_the_url_is_fetched_from_the_start_on_and_its_failure_is_told_once(daemon):
-    with HttpServer(500) as server:
+    with HttpServer(Answer(500, "no such ping: secret-token")) as server:
         daemon.settings["HEARTBEAT_URL"] = f"{server.url}/ping/secret-token"
         daemon.start()
         wait_until(lambda: server.requests, "the heartbeat")

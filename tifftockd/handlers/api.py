@@ -106,6 +106,7 @@ def _query(given: Mapping[str, Any], words: Mapping[str, str]) -> list[tuple[str
 
 
 def _secrets(given: Mapping[str, Any]) -> list[str]:
-    """The values of the caller's headers, whole and by word: "Bearer TOKEN" may come back as TOKEN."""
+    """The values of the caller's headers, whole and in parts: "Bearer TOKEN" may come back as TOKEN."""
     values = [str(value) for name, value in given.items() if name.lower() not in _OPEN]
-    return [*values, *(value.split()[-1] for value in values if value.split())]
+    parts = [part for value in values for part in re.split('[ ;,="]+', value) if len(part) >= outbound.SHORTEST_PART]
+    return [*values, *(value.split()[-1] for value in values if value.split()), *parts]

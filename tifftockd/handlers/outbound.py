@@ -46,6 +46,8 @@ _HEADERS = {
 
 # A shorter "secret" would be found in ordinary words.
 _SHORTEST_SECRET = 5
+# Nor is a shorter part of a path, or of a header, likely to be one: "hooks" and "Bearer" stay readable.
+SHORTEST_PART = 8
 
 
 def deliver(
@@ -82,7 +84,9 @@ def deliver(
             # `from None`: the libraries' own texts hold the URL with its query.
             raise _failure(error, name or origin(url)) from None
         if not 200 <= response.status_code < 300:
-            raise _judgement(response, name or origin(url), [*secrets_of(url), *secrets])
+            # A service with a name has no token in its path, and what it says of that is of use.
+            in_path = [] if name else _secrets_of_path(url)
+            raise _judgement(response, name or origin(url), [*secrets_of(url), *in_path, *secrets])
 
 
 def authorities(*, trusted: bool = False) -> str | bool:
@@ -219,6 +223,16 @@ def secrets_of(url: str) -> list[str]:
     return [user, unquote(user), password, unquote(password), login, parts.query, *values]
 
 
+def _secrets_of_path(url: str) -> list[str]:
+    """A URL's path and the longer of its segments: many a webhook has its token there."""
+    try:
+        path = urlsplit(url).path
+    except ValueError:
+        return []
+    segments = [segment for segment in path.split("/") if len(segment) >= SHORTEST_PART]
+    return [path, unquote(path), *segments, *map(unquote, segments)]
+
+
 def _failure(error: Exception, name: str) -> HandlerError:
     """What it means that there is no answer."""
     if isinstance(error, PermanentError):
@@ -233,17 +247,18 @@ def _failure(error: Exception, name: str) -> HandlerError:
 def _judgement(response: requests.Response, name: str, secrets: Iterable[str]) -> HandlerError:
     """What an answer other than 2xx means."""
     status = response.status_code
-    answered = f"{name} answered {status} {printable(response.reason or '')}".rstrip()
+    # In what the server said only: the target's name, which may stand in a path too, stays readable.
+    answered = f"{name} answered {status} {hide(printable(response.reason or ''), secrets)}".rstrip()
     if 300 <= status < 400:
-        return PermanentError(hide(f"{answered}: {_redirection(response)}", secrets))
-    excerpt = printable(_excerpt(response).decode(errors="replace"))
-    text = hide(f"{answered}: {excerpt}" if excerpt else answered, secrets)
+        return PermanentError(f"{answered}: {_redirection(response, secrets)}")
+    excerpt = hide(printable(_excerpt(response).decode(errors="replace")), secrets)
+    text = f"{answered}: {excerpt}" if excerpt else answered
     if status in TRANSIENT or status >= 500:
         return TransientError(text, retry_after=retry_after(response.headers.get("Retry-After")))
     return PermanentError(text)
 
 
-def _redirection(response: requests.Response) -> str:
+def _redirection(response: requests.Response, secrets: Iterable[str]) -> str:
     location = response.headers.get("Location")
     if not location:
         return "a redirect without a Location"
@@ -251,7 +266,7 @@ def _redirection(response: requests.Response) -> str:
         parts = urlsplit(urljoin(response.url, location))
     except ValueError:
         return "a redirect to what is no URL"
-    url = f"{parts.scheme}://{parts.netloc.rpartition('@')[2]}{parts.path}"
+    url = f"{parts.scheme}://{parts.netloc.rpartition('@')[2]}{hide(parts.path, secrets)}"
     return f"redirects are not followed; its Location is {printable(url)}"
 
 
