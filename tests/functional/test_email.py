@@ -5,9 +5,11 @@ import subprocess
 import sys
 import time
 from datetime import UTC, datetime
+from email.utils import getaddresses
 from urllib.parse import parse_qs
 
 import pytest
+from hypothesis import given, settings, strategies as st
 
 from tests.servers import Answer, HttpServer, MailServer, RawServer, handler_environ, refused, trust
 from tifftockd import PermanentError, TransientError
@@ -530,7 +532,13 @@ def test_a_recipient_is_needed_where_the_chosen_way_has_no_default(env, needed):
     assert spec(env).needs_to is needed
 
 
-@pytest.mark.parametrize("to", ["a@b", "ann.o'hara+x@example.org", "a@b.c, d@e.f,g@h", "jürgen@bücher.de"])
+@pytest.mark.parametrize(
+    "to",
+    [
+        *("a@b", "ann.o'hara+x@example.org", "a@b.c, d@e.f,g@h", "jürgen@bücher.de"),
+        *("ann@[192.0.2.1]", "ann@[192.0.2.1], bob@[IPv6:2001:db8::1]"),
+    ],
+)
 def test_addresses_are_accepted(to):
     spec(SMTP).check(to, {"subject": "s"})
 
@@ -542,6 +550,31 @@ def test_what_is_no_address_is_refused(to):
     with pytest.raises(InvalidInput) as caught:
         spec(SMTP).check(to, {})
     assert caught.value.field == "to"
+
+
+@pytest.mark.parametrize(
+    "to",
+    [
+        *("(a@b.org", "a:b@c.org", "a(x@b.org, c)@d.org", "a@b(c)", '"a"@b.org', '"a@b, c"@d.org', "a\\b@c.org"),
+        *("a@b:25", "a[b@c.org", "a@b]c.org", "a@b.[c", "a@[192.0.2.1", "a@[b]c.org", "a@[]", "a@[(b]", "[a]@b.org"),
+    ],
+)
+def test_what_would_be_taken_for_a_comment_a_group_or_a_quote_is_refused(to):
+    with pytest.raises(InvalidInput):
+        spec(SMTP).check(to, {})
+
+
+PARTS = st.text("ab.()\":\\[]!'", min_size=1, max_size=6)
+
+
+@settings(max_examples=500)
+@given(st.lists(st.tuples(PARTS, PARTS).map("@".join), min_size=1, max_size=3))
+def test_what_is_accepted_is_what_is_dialled(addresses):
+    try:
+        spec(SMTP).check(",".join(addresses), {})
+    except InvalidInput:
+        return
+    assert [address for _, address in getaddresses([",".join(addresses)])] == addresses
 
 
 def test_a_long_hostile_recipient_is_judged_at_once():

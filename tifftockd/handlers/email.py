@@ -32,7 +32,9 @@ TIMEOUT = 30.0
 QUIT_TIMEOUT = 2.0
 
 SUBJECT_LENGTH = 78  # what RFC 5322, 2.1.1, likes a line to be
-_ADDRESS = r"[^\s,;<>@\x00-\x1f\x7f-\x9f]+@[^\s,;<>@\x00-\x1f\x7f-\x9f]+"
+# Without what begins a comment, a group, a quote or a literal in RFC 5322: whom the mail goes to is who was checked.
+_PART = r'[^\s,;:<>@()"\\\[\]\x00-\x1f\x7f-\x9f]+'
+_ADDRESS = rf"{_PART}@(?:{_PART}|\[[0-9A-Za-z.:]+\])"
 
 
 class Email(RemindProcess):
