@@ -245,6 +245,33 @@ def test_missing_settings_are_all_named():
     assert describe(cls, "lamp.py", dict.fromkeys(cls.settings, "x")).missing is None
 
 
+@pytest.mark.parametrize("settings", ["LAMP_KEY", ("LAMP_KEY", ""), ["LAMP_KEY", 5], {"LAMP_KEY": "x"}, None, 5])
+def test_settings_that_are_no_names_are_refused_with_an_example(settings):
+    told = f'Lamp.settings is {settings!r}; it must be a tuple of names like ("LAMP_KEY",)'
+    with pytest.raises(LoadError, match=f"^{re.escape(told)}$"):
+        spec(settings=settings)
+
+
+def test_settings_may_be_a_list():
+    assert spec(settings=["LAMP_KEY"]).missing == "LAMP_KEY not set"
+
+
+@pytest.mark.parametrize("name", ["repeatable", "needs_to"])
+@pytest.mark.parametrize("value", ["no", "", None, 0, 1, []])
+def test_a_flag_that_is_none_is_named(name, value):
+    with pytest.raises(LoadError, match=rf"^Lamp\.{name} is {re.escape(repr(value))}; it must be True or False$"):
+        spec(**{name: value})
+
+
+def test_what_a_class_says_by_itself_of_settings_and_recipients_counts_as_it_is():
+    cls = handler(
+        missing=classmethod(lambda cls, env: env.get("FAULT")), requires_to=classmethod(lambda cls, env: env.get("TO"))
+    )
+    assert (describe(cls, "lamp.py", {}).missing, describe(cls, "lamp.py", {}).needs_to) == (None, False)
+    told = describe(cls, "lamp.py", {"FAULT": "no lamp", "TO": "needed"})
+    assert (told.missing, told.needs_to) == ("no lamp", True)
+
+
 def test_settings_may_decide_whether_a_recipient_is_needed():
     cls = handler(requires_to=classmethod(lambda cls, env: "LAMP_TO" not in env))
     assert describe(cls, "lamp.py", {}).needs_to

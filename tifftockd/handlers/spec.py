@@ -113,6 +113,9 @@ def describe(cls: type[RemindProcess], source: str, env: Mapping[str, str]) -> M
             re.compile(pattern)
         except (re.error, OverflowError, RecursionError) as error:
             raise LoadError(f"{cls.__name__}._to_pattern is not a regular expression: {error}") from None
+    # What `missing` and `requires_to` go by
+    _names(cls, "settings")
+    _flag(cls, "needs_to")
     return MethodSpec(
         method=method,
         source=source,
@@ -122,7 +125,7 @@ def describe(cls: type[RemindProcess], source: str, env: Mapping[str, str]) -> M
         to_hint=_text(cls, "_to_hint", hint),
         timeout=_span(cls, "timeout"),
         concurrency=_count(cls, "concurrency", 1024),
-        repeatable=bool(cls.repeatable),
+        repeatable=_flag(cls, "repeatable"),
         memory=_size(cls, "memory", *MEMORY),
         output=_size(cls, "output", *OUTPUT),
         renew=_count(cls, "renew", 1_000_000_000),
@@ -155,6 +158,20 @@ def _text(cls: type[RemindProcess], name: str, value: object) -> str | None:
     if value is not None and not isinstance(value, str):
         raise LoadError(f"{cls.__name__}.{name} must be a string, not {type(value).__name__}")
     return value
+
+
+def _flag(cls: type[RemindProcess], name: str) -> bool:
+    value = getattr(cls, name)
+    if not isinstance(value, bool):
+        raise LoadError(f"{cls.__name__}.{name} is {value!r:.100}; it must be True or False")
+    return value
+
+
+def _names(cls: type[RemindProcess], name: str) -> None:
+    value = getattr(cls, name)
+    # A string would be taken for the names of its letters.
+    if not isinstance(value, (tuple, list)) or not all(isinstance(one, str) and one for one in value):
+        raise LoadError(f'{cls.__name__}.{name} is {value!r:.100}; it must be a tuple of names like ("LAMP_KEY",)')
 
 
 def _span(cls: type[RemindProcess], name: str) -> Micros | None:
