@@ -17,6 +17,7 @@ from typing import TYPE_CHECKING, Any, NoReturn, TextIO
 from tifftockd import __version__, journal
 from tifftockd.config import Config, load_config
 from tifftockd.errors import ConfigError, InvalidInput, ListenError, StoreError, TifftockError
+from tifftockd.handlers.content import KINDS
 from tifftockd.handlers.spec import MethodSpec
 
 if TYPE_CHECKING:
@@ -183,9 +184,12 @@ def _try(options: argparse.Namespace) -> int:
     return _show(result, spec)
 
 
-def _value(text: str, wanted: object) -> Any:
-    """What an option's text means where the method wants this type of value."""
-    if wanted not in ("int", "float", "bool", "list", "dict"):
+def _value(text: str, wanted: Any) -> Any:
+    """What an option's text means where the method wants this type or kind of value, or one of these texts."""
+    if isinstance(wanted, str) and wanted in KINDS:
+        wanted = KINDS[wanted].type
+    # What may be anything is a text as well as JSON: 5 is both.
+    if wanted not in ("int", "float", "bool", "list", "dict") and not (wanted == "any" and text[:1] in ("{", "[")):
         return text
     try:
         return json.loads(text)

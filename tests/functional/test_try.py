@@ -10,6 +10,7 @@ import pytest
 
 from tests.daemon import IN_FOREGROUND, Daemon, end, wait_until
 from tests.functional.test_firing import alive
+from tests.servers import HttpServer
 
 LAMP = '''"""A lamp."""
 import os, subprocess, sys, time
@@ -68,6 +69,10 @@ def shown(done):
     return lines, {name: "\n".join(block) for name, block in blocks.items()}
 
 
+def options(**given):
+    return [word for name, value in given.items() for word in ("--option", f"{name}={value}")]
+
+
 def test_a_method_in_the_folder_where_one_is_can_be_tried(developer):
     done = developer.command("--try", "lamp", "pass", "--to", "hall")
     lines, blocks = shown(done)
@@ -80,12 +85,29 @@ def test_a_method_in_the_folder_where_one_is_can_be_tried(developer):
 
 def test_options_are_read_as_the_method_declares_them(developer):
     given = {"level": "-5", "share": "1.5", "colour": "red", "on": "true", "rooms": '["a", 1]', "more": '{"a": null}'}
-    texts = {"note": "5", "any": "[1]"}
-    options = [word for name, value in (given | texts).items() for word in ("--option", f"{name}={value}")]
-    done = developer.command("--try", "lamp", "pass", *options)
+    done = developer.command("--try", "lamp", "pass", *options(**given, note="5", any="5"))
     assert done.returncode == 0, done.stderr
     told = "{'level': -5, 'share': 1.5, 'colour': 'red', 'on': True, 'rooms': ['a', 1], 'more': {'a': None}"
-    assert f"None {told}, 'note': '5', 'any': '[1]'}}" in done.stdout
+    assert f"None {told}, 'note': '5', 'any': '5'}}" in done.stdout
+
+
+@pytest.mark.parametrize(
+    ("text", "value"), [('{"a": 1}', {"a": 1}), ("[1]", [1]), ("{message}", "{message}"), ("[1", "[1"), ("1", "1")]
+)
+def test_what_may_be_anything_is_json_where_it_looks_like_an_object_or_a_list(developer, text, value):
+    done = developer.command("--try", "lamp", "pass", *options(any=text))
+    assert done.returncode == 0, done.stderr
+    assert f"{{'any': {value!r}}}" in done.stdout
+
+
+def test_the_options_of_the_api_method_can_be_given(developer):
+    given = options(headers='{"X-A": "b"}', query='{"q": [1, "two"]}', body='{"text": "{message}"}', method="PUT")
+    with HttpServer() as server:
+        done = developer.command("--try", "api", "tea", "--to", server.url, *given)
+    assert done.returncode == 0, done.stderr
+    (request,) = server.requests
+    assert (request.method, request.query, request.headers["x-a"]) == ("PUT", "q=1&q=two", "b")
+    assert request.json() == {"text": "tea"}
 
 
 @pytest.mark.parametrize(
