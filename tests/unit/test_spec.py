@@ -132,9 +132,10 @@ def test_no_options_is_not_any_options():
     assert spec().options is None
 
 
-@pytest.mark.parametrize("wanted", [bytes, set, None, "str", 5, (), [], ("a", 1), (str, int), re.compile("a")])
+@pytest.mark.parametrize("wanted", [bytes, set, None, "str", any, 5, (), [], ("a", 1), (str, int), re.compile("a")])
 def test_an_option_of_no_known_type_is_named(wanted):
-    with pytest.raises(LoadError, match=r"Lamp.options\['level'\] must be one of str, int, float, .* allowed strings"):
+    offered = "str, int, float, bool, list, dict, object, 'line', or a tuple of allowed strings"
+    with pytest.raises(LoadError, match=rf"^Lamp\.options\['level'\] must be one of {offered}$"):
         spec(options={"level": wanted})
 
 

@@ -149,8 +149,10 @@ def _options(cls: type[RemindProcess]) -> dict[str, Any] | None:
         elif isinstance(wanted, (tuple, list)) and wanted and all(isinstance(value, str) for value in wanted):
             result[str(name)] = list(wanted)
         else:
-            kinds = ", ".join([*TYPES, *map(repr, KINDS)])
-            raise LoadError(f"{cls.__name__}.options[{name!r}] must be one of {kinds}, or a tuple of allowed strings")
+            raise LoadError(
+                f"{cls.__name__}.options[{name!r}] must be one of str, int, float, bool, list, dict, object, 'line',"
+                " or a tuple of allowed strings"
+            )
     return result
 
 
