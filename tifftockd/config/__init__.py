@@ -115,7 +115,7 @@ SETTINGS = (
     Setting("MAILGUN_API_URL", None, values.url, MAILGUN_API_URL),
     Setting("TWILIO_API_URL", None, values.url, TWILIO_API_URL),
 )
-# The handlers' own that may be any text. Whatever begins as notify's do is one of them.
+# The handlers' own that may be any text.
 HANDLERS_OWN = (
     *("SMTP_HOST", "SMTP_USER", "SMTP_PASSWORD", "EMAIL_FROM", "EMAIL_TO"),
     *("MAILGUN_API_KEY", "MAILGUN_EMAIL_DOMAIN", "MAILGUN_EMAIL_FROM", "MAILGUN_EMAIL_TO"),
