@@ -177,11 +177,16 @@ class Daemon:
         assert server is not None
         # This thread has been woken up on a CPU that is free; the one where the others are may not be.
         threads.gather()
-        probe = server.probe()
-        self._scheduler.probe(lambda: self._executor.probe(lambda: server.call(probe.ask)))
-        answered = probe.answered(patience)
-        threads.roam()
-        return answered
+        try:
+            probe = server.probe()
+            self._scheduler.probe(lambda: self._executor.probe(lambda: server.call(probe.ask)))
+            return probe.answered(patience)
+        except OSError as error:
+            # Raised to the thread that asks, it would end that for good: there may be files to open again next time.
+            journal.event("probe-failed", journal.WARNING, error=error)
+            return False
+        finally:
+            threads.roam()
 
     def _status(self) -> str:
         """One line for people: `3 pending, next in 2h 14min (email), 1 failed`."""

@@ -14,6 +14,7 @@ MESSAGE_IDS: dict[str, str] = {
     "reload-failed": "22a57ddf521951b5a25091d2b1bc9b64",
     "restart-needed": "732ba5ad1b03870b1ea40f6b0d01ec84",
     "setting-unknown": "fd7c4d49400dd7b97d902bf729f99121",
+    "probe-failed": "4a6954e3ca1823457baa1b166795301e",
     # what requests make of a reminder; `cancelled` is below
     "created": "66b746b9cec4473e8ded00dcbd5172dc",
     "changed": "0944e163dcab4b71afe3c418b0b18c0b",
