@@ -165,7 +165,9 @@ class Daemon:
     # ---- what the service manager is told, and others
 
     def _is_well(self) -> bool:
-        return self._works(_PROBE) and self._store.fault is None and not clock.is_wrong(clock.now())
+        # After a reload there may be no URL any more: then no thread is woken up for it.
+        wanted = self._config.heartbeat_url is not None
+        return wanted and self._works(_PROBE) and self._store.fault is None and not clock.is_wrong(clock.now())
 
     def _works(self, patience: float) -> bool:
         """Whether the threads of scheduler, executor and server turn and the API answers, all within so many seconds.

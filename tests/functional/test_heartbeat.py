@@ -4,6 +4,8 @@ import threading
 
 from tests.daemon import wait_until
 from tests.servers import Answer, HttpServer
+from tifftockd.config import load_config
+from tifftockd.daemon import Daemon
 from tifftockd.executor.heartbeat import Pulse
 
 
@@ -27,6 +29,12 @@ def test_a_reload_begins_it(daemon):
         daemon.reload()
         wait_until(lambda: server.requests, "the heartbeat")
     assert daemon.stop() == 0
+
+
+def test_once_there_is_no_url_any_more_no_thread_is_woken_up_for_it(tmp_path):
+    daemon = Daemon(load_config({"HOME": str(tmp_path)}, inherited=True), {})
+    # With nothing started yet: a probe of the threads would fail.
+    assert not daemon._is_well()
 
 
 def test_it_beats_again_and_again_but_only_while_all_is_well():
