@@ -4,7 +4,10 @@ import os
 import re
 import resource
 import signal
+import socket
 import sqlite3
+import subprocess
+import sys
 import time
 from contextlib import closing
 from datetime import datetime
@@ -12,7 +15,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.daemon import wait_until
+from tests.daemon import PATIENCE, wait_until
 from tests.functional.test_firing import lines
 from tests.functional.test_lifecycle import descendants
 from tests.unit.test_settling import CLAIMED
@@ -26,6 +29,17 @@ class FailsOnce(RemindProcess):
     def remind(self, message):
         if self.attempt == 1:
             raise ValueError
+"""
+
+
+# The daemon starts it with signals blocked.
+PARENT = """
+import os, signal, sys
+from tifftockd.worker.parent import main
+
+signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGTERM})
+os.kill(os.getpid(), signal.SIGTERM)
+main(int(sys.argv[1]))
 """
 
 
@@ -56,6 +70,15 @@ def test_a_template_that_dies_with_work_queued_is_replaced(daemon, tmp_path):
     daemon.remind(method="note", options={"file": str(note)})
     wait_until(lambda: lines(note) and daemon.get("/health")["counts"]["firing"] == 0, "an end of each attempt")
     assert daemon.outcome(daemon.remind(method="note", options={"file": str(note)}))["outcome"] == "delivered"
+
+
+def test_a_parent_process_that_is_told_to_end_while_it_starts_goes_on():
+    ours, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
+    ours.close()
+    with theirs:
+        command = [sys.executable, "-c", PARENT, str(theirs.fileno())]
+        done = subprocess.run(command, pass_fds=[theirs.fileno()], timeout=PATIENCE, check=False)
+    assert done.returncode == 0
 
 
 def test_a_worker_that_no_descriptor_was_left_for_is_started_when_there_are_some(daemon):

@@ -21,10 +21,11 @@ def main(control_fd: int) -> NoReturn:
     """Fork a template for each command until the daemon's end is closed; then take everything along."""
     control = socket.socket(fileno=control_fd)
     os.set_inheritable(control_fd, False)
-    signal.pthread_sigmask(signal.SIG_SETMASK, [])
     # When to stop is the daemon's to say: systemd may signal the whole control group.
     for number in (signal.SIGINT, signal.SIGHUP, signal.SIGTERM):
         signal.signal(number, signal.SIG_IGN)
+    # One that has come meanwhile is ignored, too.
+    signal.pthread_sigmask(signal.SIG_SETMASK, [])
     kin.adopt_orphans()
     journal.use(os.dup(2))
     forking.serve(control, _start)
