@@ -1,9 +1,13 @@
 """HEARTBEAT_URL: fetched while all is well."""
 
+import errno
+import os
 import threading
+from types import SimpleNamespace
 
 from tests.daemon import wait_until
 from tests.servers import Answer, HttpServer
+from tifftockd import threads
 from tifftockd.config import load_config
 from tifftockd.daemon import Daemon
 from tifftockd.executor.heartbeat import Pulse
@@ -35,6 +39,22 @@ def test_once_there_is_no_url_any_more_no_thread_is_woken_up_for_it(tmp_path):
     daemon = Daemon(load_config({"HOME": str(tmp_path)}, inherited=True), {})
     # With nothing started yet: a probe of the threads would fail.
     assert not daemon._is_well()
+
+
+def test_a_probe_that_cannot_be_made_is_one_that_failed_and_no_more(tmp_path, monkeypatch, capfd):
+    """Raised to the thread that asks, it would end it: no heartbeat any more, and no WATCHDOG=1."""
+    moved = []
+    monkeypatch.setattr(threads, "gather", lambda: moved.append("gather"))
+    monkeypatch.setattr(threads, "roam", lambda: moved.append("roam"))
+
+    def probe():
+        raise OSError(errno.EMFILE, os.strerror(errno.EMFILE))
+
+    daemon = Daemon(load_config({"HOME": str(tmp_path)}, inherited=True), {})
+    daemon._server = SimpleNamespace(probe=probe)
+    assert not daemon._works(1)
+    assert moved == ["gather", "roam"]
+    assert "probe-failed error=" in capfd.readouterr().err
 
 
 def test_it_beats_again_and_again_but_only_while_all_is_well():

@@ -1,15 +1,12 @@
 """What the service manager is told, and the sockets that it hands over: the real daemon, a stand-in for systemd."""
 
-import json
 import os
-import resource
 import signal
 import socket
 import sqlite3
 import subprocess
 import sys
 import time
-from contextlib import ExitStack, closing
 from itertools import pairwise
 from pathlib import Path
 
@@ -17,8 +14,7 @@ import pytest
 
 from tests import age
 from tests.age import TO_SCHEMA_1
-from tests.daemon import PATIENCE, UnixConnection, wait_until
-from tifftockd.server import THREADS
+from tests.daemon import PATIENCE, wait_until
 
 MESSAGE = {"in": "1h", "message": "tea", "method": "log"}
 
@@ -32,17 +28,6 @@ class Manager:
         self.socket.bind(self.path)
         self.socket.settimeout(PATIENCE)
         self.heard = []
-
-    def is_silent(self, seconds):
-        """Whether nothing is heard for so long; what is, is forgotten."""
-        self.socket.settimeout(seconds)
-        try:
-            self.socket.recv(4096)
-        except TimeoutError:
-            return True
-        finally:
-            self.socket.settimeout(PATIENCE)
-        return False
 
     def hear(self, wanted):
         """Wait for a message that begins so, and return it."""
@@ -144,26 +129,6 @@ def test_a_cleaning_shows_in_the_status_also_without_a_watchdog(daemon, manager)
     wait_until(lambda: " 10 failed" in manager.hear("STATUS="), "the count that the cleaning has left")
 
 
-def test_a_probe_for_which_no_file_can_be_opened_is_one_that_failed_and_no_more(daemon, manager, tmp_path):
-    done = tmp_path / "done"
-    daemon.dropin("slow.py", f"import os, time\nwhile not os.path.exists({str(done)!r}): time.sleep(0.05)\n")
-    daemon.settings |= {"NOTIFY_SOCKET": manager.path, "WATCHDOG_USEC": "600000"}
-    daemon.start()
-    pid = daemon.process.pid
-    limits = resource.prlimit(pid, resource.RLIMIT_NOFILE)
-    with ExitStack() as waiting:
-        # All threads that answer wait for the drop-in, and so does the probe: for the next one a connection is opened.
-        for _ in range(THREADS):
-            client = waiting.enter_context(closing(UnixConnection(daemon.socket_path)))
-            client.request("POST", "/remind", json.dumps(MESSAGE | {"method": "slow"}))
-        wait_until(lambda: manager.is_silent(1), "the end of WATCHDOG=1")
-        resource.prlimit(pid, resource.RLIMIT_NOFILE, (3, limits[1]))
-        wait_until(lambda: 'probe-failed error="[Errno 24] Too many open files"' in daemon.log_text(), "the complaint")
-        resource.prlimit(pid, resource.RLIMIT_NOFILE, limits)
-        done.touch()
-    manager.hear("WATCHDOG=1")
-
-
 def test_no_watchdog_is_fed_that_is_somebody_elses(daemon, manager):
     daemon.settings |= {"NOTIFY_SOCKET": manager.path, "WATCHDOG_USEC": "300000", "WATCHDOG_PID": "1"}
     daemon.start()
@@ -188,6 +153,8 @@ def test_sockets_are_inherited_and_outlive_the_daemon(daemon, also_by_setting):
     daemon.process = process
     wait_until(lambda: "listening" in daemon.log_text(), "the start")
     assert os.path.exists(daemon.socket_path) == also_by_setting
+    from tests.daemon import UnixConnection
+
     connection = UnixConnection(path)
     connection.request("GET", "/health")
     assert connection.getresponse().read()
