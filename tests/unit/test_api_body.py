@@ -2,6 +2,7 @@
 
 import io
 import json
+import time
 
 import pytest
 from hypothesis import given, strategies as st
@@ -79,6 +80,15 @@ def test_a_body_that_cannot_be_kept_as_it_is_is_refused(data, wrong, field):
     assert caught.value.kind == "malformed"
     if field is not None:
         assert caught.value.field == field
+
+
+def test_one_name_twice_among_many_does_not_take_long():
+    names = [*(f"n{number}" for number in range(20_000)), "n19999"]
+    body = b'[{"options": {%s}}]' % ", ".join(f'"{name}": 1' for name in names).encode()
+    begun = time.process_time()
+    with pytest.raises(InvalidInput, match="holds the name 'n19999' twice"):
+        read_array(io.BytesIO(body))
+    assert time.process_time() - begun < 1
 
 
 def test_a_surrogate_pair_is_one_character():

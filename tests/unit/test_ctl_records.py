@@ -3,6 +3,7 @@
 import csv
 import io
 import json
+import time
 
 import pytest
 from hypothesis import given, strategies as st
@@ -102,6 +103,14 @@ def test_what_is_wrong_is_told_with_its_place(text, where, says):
     bad = read(text).bad[-1]
     assert bad.where == where
     assert says in bad.why
+
+
+def test_one_name_twice_among_many_does_not_take_long():
+    names = [*(f"n{number}" for number in range(20_000)), "n19999"]
+    begun = time.process_time()
+    [bad] = read("{" + ", ".join(f'"{name}": 1' for name in names) + "}").bad
+    assert bad.why == "'n19999' is there twice"
+    assert time.process_time() - begun < 1
 
 
 def test_what_a_daemon_added_is_dropped_and_what_is_mistyped_is_not():

@@ -6,6 +6,7 @@ import os
 import re
 import shlex
 import subprocess
+import time
 
 import pytest
 from hypothesis import given, strategies as st
@@ -402,6 +403,13 @@ def test_an_unknown_field_is_named_with_those_that_are_known(name):
 )
 def test_what_is_no_declaration_is_told_so(text, words):
     assert wrong(text).startswith(words)
+
+
+def test_one_name_twice_among_many_does_not_take_long():
+    names = [*(f"n{number}" for number in range(20_000)), "n19999"]
+    begun = time.process_time()
+    assert wrong(b"{%s}" % ", ".join(f'"{name}": 1' for name in names).encode()) == "n19999 is there twice"
+    assert time.process_time() - begun < 1
 
 
 def test_a_byte_order_mark_is_ignored():

@@ -7,6 +7,7 @@ import csv
 import io
 import json
 import re
+from collections import Counter
 from collections.abc import Iterator, Sequence
 from difflib import get_close_matches
 from typing import Any, NamedTuple, NoReturn
@@ -171,7 +172,7 @@ def _item(text: str, place: int, lines: _Lines) -> tuple[Any, int]:
 def _pairs(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
     made = dict(pairs)
     if len(made) < len(pairs):
-        twice = next(name for place, (name, _) in enumerate(pairs) if name in dict(pairs[:place]))
+        twice = next(name for name, times in Counter(name for name, _ in pairs).items() if times > 1)
         raise _Wrong(f"{twice!r} is there twice")
     return made
 
