@@ -65,13 +65,16 @@ def test_no_file_makes_it_fall_over(data, kind):
 
 
 def test_where_a_record_of_an_array_begins_is_known():
-    text = '[\n  {"when": "9:00", "message": "a\\n", "method": "log"},\n\n  7, {"message": 1},\n {"a": 1, "a": 2}]'
+    text = '[\n  {"when": "9:00", "message": "a\\n", "method": "log"},\n\n  7, {"message": 1},\n {"a": 1, "a": 2}'
+    text += ', {"a": NaN}, 8]'
     found = read(text)
     assert [one.where for one in found.records] == ["line 2, item 1"]
     assert [(one.where, one.why.partition(":")[0].partition(" like")[0]) for one in found.bad] == [
         ("line 4, item 2", "it is not an object"),
         ("line 4, item 3", "'message' must be a text"),
         ("line 5, item 4", "'a' is there twice"),
+        ("line 5, item 5", "it holds NaN, which is not JSON"),
+        ("line 5, item 6", "it is not an object"),
     ]
 
 
@@ -89,7 +92,11 @@ def test_where_a_record_of_an_array_begins_is_known():
         (json.dumps(TEA) + "\n{\n", "line 2", "it is not JSON"),
         (json.dumps(TEA) + " x\n", "line 1", "write one object a line"),
         ("[" * 100_000, "line 1, item 1", "it is not JSON that can be read"),
-        ('[{"message": NaN}]', "line 1, item 1", "it is not JSON that can be read"),
+        ('[{"message": NaN}]', "line 1, item 1", "it holds NaN, which is not JSON"),
+        ('{"retries": -Infinity}', "line 1", "it holds -Infinity, which is not JSON"),
+        ('[{"options": {"a": 1, "a": 2}, "when" "x"}]', "line 1, item 1", "it is not JSON: Expecting ':' delimiter"),
+        ('{"options": {"a": 1, "a": 2}, "when" "x"}\n', "line 1", "it is not JSON: Expecting ':' delimiter"),
+        ('[{"options": {"a": 1, "a": 2}, "to": ' + "9" * 5000 + "}]", "line 1, item 1", "a number is too long"),
         ('when,message\n9:00,"a\n', "line 2", "a quote that begins here has no end"),
         ("when,message,method\n9:00,a,log,log\n", "line 2", "put what has a comma into quotes"),
         ("when,message,method,options\n9:00,a,log,x\n", "line 2", "'options' is not a JSON object"),

@@ -158,10 +158,11 @@ def _read_lines(text: str) -> Iterator[tuple[int, Any]]:
 def _item(text: str, place: int, lines: _Lines) -> tuple[Any, int]:
     """A value and the place behind it; what is wrong with it, and -1 if that place is not known."""
     try:
-        return _DECODER.raw_decode(text, place)
-    except _Wrong as wrong:
-        # It is JSON, and its end can be found.
-        return wrong, json.JSONDecoder().raw_decode(text, place)[1]
+        try:
+            return _DECODER.raw_decode(text, place)
+        except _Wrong as wrong:
+            # So far it can be read; if the rest can, its end is found.
+            return wrong, json.JSONDecoder().raw_decode(text, place)[1]
     except json.JSONDecodeError as error:
         where = f"line {lines.at(error.pos)}, column {lines.column(error.pos)}"
         return _Wrong(f"it is not JSON: {error.msg} ({where})"), -1
@@ -177,7 +178,11 @@ def _pairs(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
     return made
 
 
-_DECODER = json.JSONDecoder(object_pairs_hook=_pairs, parse_constant=no_constant)
+def _constant(name: str) -> NoReturn:
+    raise _Wrong(f"it holds {name}, which is not JSON")
+
+
+_DECODER = json.JSONDecoder(object_pairs_hook=_pairs, parse_constant=_constant)
 
 
 def _skip(text: str, place: int) -> int:
