@@ -16,8 +16,8 @@ def read(data):
     return read_object(io.BytesIO(data if isinstance(data, bytes) else data.encode()))
 
 
-def nested(levels):
-    return '{"options": ' + "[" * (levels - 1) + "]" * (levels - 1) + "}"
+def nested(levels, innermost="", message="x"):
+    return f'{{"message": "{message}", "options": ' + "[" * (levels - 1) + innermost + "]" * (levels - 1) + "}"
 
 
 TEXT = st.text(st.characters(exclude_characters="\0", exclude_categories=["Cs"]))
@@ -118,6 +118,21 @@ def test_the_depth_of_one_among_many_is_its_own(beside, many):
         read_beside(nested(DEEPEST))
 
 
+@pytest.mark.parametrize("message", ["x", "\\u0041"])
+@pytest.mark.parametrize("innermost", ["", "1", '"x"', "null, 2"])
+def test_the_depth_is_that_of_arrays_and_objects_whatever_else_there_is(innermost, message):
+    assert read(nested(DEEPEST, innermost, message))
+    with pytest.raises(InvalidInput, match="nested deeper than 32"):
+        read(nested(DEEPEST + 1, innermost, message))
+
+
+def test_the_texts_of_the_last_level_are_looked_at():
+    with pytest.raises(InvalidInput, match="NUL"):
+        read(nested(DEEPEST, r'"\u0000"'))
+    with pytest.raises(InvalidInput, match="surrogate"):
+        read(nested(DEEPEST - 1, r'{"\ud800": 1}'))
+
+
 def test_a_larger_body_is_not_read_to_its_end():
     stream = io.BytesIO(b"x" * (LARGEST * 3))
     with pytest.raises(TooLarge, match="larger than the 65536 bytes"):
@@ -187,6 +202,16 @@ def test_a_form_is_read_as_the_same_fields(text, fields):
 def test_a_form_that_cannot_be_read_is_refused(text, says):
     with pytest.raises(InvalidInput, match=says):
         form(text)
+
+
+@pytest.mark.parametrize("innermost", ["1", '"\\u0041"'])
+def test_the_form_itself_is_the_first_level(innermost):
+    def options(levels):
+        return "options=" + "[" * levels + innermost + "]" * levels
+
+    assert form(options(DEEPEST - 1))
+    with pytest.raises(InvalidInput, match="nested deeper than 32"):
+        form(options(DEEPEST))
 
 
 def test_a_form_may_be_as_long_as_its_encoding_makes_it():

@@ -105,20 +105,19 @@ def check(value: object, field: str | None) -> None:
     """
     level: list[object] = [value]
     # The body itself is the first level.
-    for _ in range(DEEPEST - 1):
+    for _ in range(DEEPEST):
         for text in level:
             if isinstance(text, str):
                 _check_text(text, field)
-        level = [part for item in level for part in _parts(item)]
-        if not level:
+        inner = [item for item in level if isinstance(item, (dict, list))]
+        if not inner:
             return
+        level = [part for item in inner for part in _parts(item)]
     raise malformed(f"the body is nested deeper than {DEEPEST} levels", field)
 
 
-def _parts(value: object) -> list[object]:
-    if isinstance(value, dict):
-        return [*value, *value.values()]
-    return value if isinstance(value, list) else []
+def _parts(value: dict[str, object] | list[object]) -> list[object]:
+    return [*value, *value.values()] if isinstance(value, dict) else value
 
 
 def _check_text(text: str, field: str | None) -> None:
