@@ -4,8 +4,9 @@ from datetime import datetime, timedelta
 
 import pytest
 
-from tests.functional.test_routes import NOW, api, shared  # noqa: F401 fixtures
+from tests.functional.test_routes import LAMP, NOW, api, shared  # noqa: F401 fixtures
 from tifftockd.clock import SECOND
+from tifftockd.handlers.registry import Registry
 from tifftockd.reminder import Outcome
 
 # ---- what is accepted and shown
@@ -196,3 +197,14 @@ def test_what_cannot_be_snoozed_is_refused(api):  # noqa: F811
     api.request("DELETE", f"/reminder/{gone['id']}")
     refused = api.refused("POST", f"/reminder/{gone['id']}/snooze", {"in": 5})
     assert (refused[0], "cancelled" in refused[3]) == (404, True)
+
+
+def test_one_that_was_delivered_and_does_not_fit_its_method_any_more_stays_there(api):  # noqa: F811
+    made = api.remind(method="lamp", to="kitchen", options={"level": 3})
+    api.end(api.begin(made), Outcome.DELIVERED, None)
+    where = f"/reminder/{made['id']}/snooze"
+    api.registry.become(Registry([LAMP._replace(options={})], loading=False))
+    assert api.refused("POST", where, {"in": 5})[:3] == (409, "options.level", "misfit")
+    api.registry.become(Registry([], loading=False))
+    assert api.refused("POST", where, {"in": 5})[:3] == (409, "method", "misfit")
+    assert api.get("/reminders") == []

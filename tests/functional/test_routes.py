@@ -325,12 +325,23 @@ def test_one_that_has_failed_is_armed_anew(api):
     assert said["key"] != made["key"]
 
 
-def test_one_whose_method_has_gone_can_only_get_another(api):
+def test_one_whose_method_has_gone_can_be_moved_and_can_get_another(api):
     made = api.remind(method="lamp", to="attic")
     api.registry.become(Registry(builtin_specs({}), loading=False))
     path = f"/reminder/{made['id']}"
-    assert api.refused("PATCH", path, {"message": "x"})[:3] == (409, "method", "misfit")
-    assert api.request("PATCH", path, {"method": "log"})[0] == 200
+    for change in ({"message": "x"}, {"to": "x"}, {"options": {}, "in": "2h"}):
+        assert api.refused("PATCH", path, change)[:3] == (409, "method", "misfit")
+    for change in ({"in": "2h"}, {"when": "2040-01-16T21:00", "retries": 1}, {}, {"method": "log"}):
+        assert api.request("PATCH", path, change)[0] == 200
+
+
+def test_one_that_its_method_takes_no_more_can_be_moved(api):
+    made = api.remind(method="lamp", to="attic", options={"level": 3})
+    api.registry.become(Registry([LAMP._replace(options={})], loading=False))
+    path = f"/reminder/{made['id']}"
+    assert api.request("PATCH", path, {"in": "2h"})[0] == 200
+    assert api.refused("PATCH", path, {"message": "x"})[:3] == (409, "options.level", "misfit")
+    assert api.refused("PATCH", path, {"method": "lamp"})[:3] == (409, "options.level", "misfit")
 
 
 def test_a_reminder_that_is_not_there_cannot_be_changed(api):

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from datetime import UTC, datetime, tzinfo
 from typing import Any
 
@@ -114,6 +115,15 @@ def draft_again(entry: Entry, span: Micros, config: Config, now: Micros) -> Draf
         retries=config.retries if entry.retries is None else entry.retries,
         snoozed_from=entry.reminder,
     )
+
+
+@contextmanager
+def fitting() -> Iterator[None]:
+    """What is refused for what the reminder is: RFC 5789, 2.2, wants to have that told from a wrong request."""
+    try:
+        yield
+    except InvalidInput as error:
+        raise Misfit(error.message, field=error.field) from None
 
 
 def _read_repeat(

@@ -3,13 +3,12 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import Mapping
 from typing import Any
 
 from tifftockd.api.access import member
 from tifftockd.api.body import EXAMPLE, EXAMPLE_OF_CHANGE
-from tifftockd.api.drafts import new_draft, revised_draft
+from tifftockd.api.drafts import fitting, new_draft, revised_draft
 from tifftockd.api.fields import read_fields
 from tifftockd.api.once import KEY, read_once, replayed
 from tifftockd.api.pages import gather
@@ -19,12 +18,14 @@ from tifftockd.api.query import MOST, link_to_next, number, read_choice, read_in
 from tifftockd.api.route import Answer, Api, Parameter, Request, route
 from tifftockd.api.strict import to_json, to_json_array
 from tifftockd.clock import Micros
-from tifftockd.errors import InvalidInput, Misfit, Replayed, SomeInvalid
+from tifftockd.errors import InvalidInput, Replayed, SomeInvalid
 from tifftockd.reminder import Draft, Reminder, State
 from tifftockd.store import ReminderQuery
 
 # The place behind a reminder in the order of a list: its due instant and its id.
 _PLACE = re.compile(r"(-?[0-9]{1,18})\.([0-9]{1,18})")
+# What its method has a say in
+_OF_METHOD = ("method", "to", "options", "message")
 
 STATE = Parameter("state", {"enum": [*State, "all"]}, "Those in this state; without it, what is pending or firing.")
 METHOD = Parameter("method", {"type": "string"}, "Those of this method.")
@@ -130,19 +131,21 @@ def read_reminder(api: Api, request: Request, id_: int) -> Answer:
 def change_reminder(api: Api, request: Request, id_: int) -> Answer:
     """Take the fields to change, give the whole reminder, once it is on disk."""
     given = read_fields(request.body(EXAMPLE_OF_CHANGE))
+    # One that is only moved, as by snooze, need not fit its method as that is now.
+    judged = not given.keys().isdisjoint(_OF_METHOD)
     # Here, as it may wait for drop-ins to be loaded, which the store's thread must not.
     if "method" in given:
         _check_alone(api, given)
-    else:
-        with _fitting():
+    elif judged:
+        with fitting():
             api.registry.find(api.store.get(id_).method)
 
     def revise(reminder: Reminder) -> Draft:
         # By the time of this turn: an occurrence that has fired since the request came must not come again.
         draft = revised_draft(reminder, given, request.config, api.now())
-        spec = api.registry.get(draft.method)
+        spec = api.registry.get(draft.method) if judged else None
         if spec is not None:
-            with _fitting():
+            with fitting():
                 spec.check(draft.to, draft.options, draft.message)
         return draft
 
@@ -156,15 +159,6 @@ def _check_alone(api: Api, given: Mapping[str, Any]) -> None:
         spec.check_to(given["to"])
     if "options" in given:
         spec.check_options(given["options"])
-
-
-@contextmanager
-def _fitting() -> Iterator[None]:
-    """What is refused for what the reminder is: RFC 5789, 2.2, wants to have that told from a wrong request."""
-    try:
-        yield
-    except InvalidInput as error:
-        raise Misfit(error.message, field=error.field) from None
 
 
 @route("DELETE /reminder/<id>", access=member, gives={204: None}, errors=(404, 409))

@@ -9,7 +9,7 @@ from typing import Any
 
 from tifftockd.api.access import member
 from tifftockd.api.body import EXAMPLE_OF_CHANGE
-from tifftockd.api.drafts import draft_again, snoozed_draft
+from tifftockd.api.drafts import draft_again, fitting, snoozed_draft
 from tifftockd.api.fields import FIELDS
 from tifftockd.api.once import KEY, read_once, replayed
 from tifftockd.api.present import show_reminder
@@ -94,7 +94,8 @@ def _read_span(body: Mapping[str, Any]) -> Micros:
 
 def _draft_again(api: Api, request: Request, id_: int, span: Micros) -> Draft:
     draft = draft_again(_last(api, id_), span, request.config, request.now)
-    api.registry.find(draft.method).check(draft.to, draft.options, draft.message)
+    with fitting():
+        api.registry.find(draft.method).check(draft.to, draft.options, draft.message)
     return draft
 
 
