@@ -74,6 +74,10 @@ def test_a_reminder_is_made_and_shown_in_a_line(terminal, daemon):
         (["1d", "x", "--method", "note", "--option", "a=[1]", "--option", "b=x y", '--option=c="5"', "--option", "d="],
          {"options": {"a": [1], "b": "x y", "c": "5", "d": ""}}),
         (["--method", "log", "--", "1d", "-x"], {"message": "-x"}),
+        (["10min", "--method", "log", "--", "-5 degrees"], {"message": "-5 degrees"}),
+        (["10min", "--method", "log", "--", "tea"], {"message": "tea"}),
+        (["10min", "--method", "log", "--", "--"], {"message": "--"}),
+        (["10min", "tea", "--method", "log", "--"], {"message": "tea"}),
     ],
     ids=lambda value: " ".join(value) if isinstance(value, list) else "",
 )  # fmt: skip
@@ -105,6 +109,8 @@ def test_a_message_may_come_from_the_input(terminal):
         (["10min", "tea", "--method", "log", "--option", "x"], "NAME=VALUE"),
         (["10min", "tea", "--method", "log", "--retries", "-1"], "from 0 to 1000"),
         (["10min", "tea", "--wrong"], "unrecognized arguments: --wrong"),
+        (["10min", "--method", "log", "-5 degrees"], "unrecognized arguments: -5 degrees"),
+        (["10min", "--wrong", "--", "tea"], "unrecognized arguments: --wrong"),
     ],
     ids=lambda value: " ".join(value) if isinstance(value, list) else "",
 )

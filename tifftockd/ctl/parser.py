@@ -96,9 +96,10 @@ def read_arguments(arguments: Sequence[str]) -> argparse.Namespace:
     parser = argparse.ArgumentParser(prog=f"{_PROG} {name}", **_kind(known[name]))
     known[name].describe(parser)
     options, rest = parser.parse_known_args(words)
-    # argparse takes the words of `remind WHEN --email ADDRESS MESSAGE` in one go, and leaves the last.
-    if name == "remind" and not any(word.startswith("-") and word != "-" for word in rest):
-        options.words += rest
+    # argparse takes the words of `remind WHEN --email ADDRESS MESSAGE` in one go, and leaves the last, and its --.
+    marked = rest[:1] == ["--"]
+    if name == "remind" and (marked or not any(word.startswith("-") and word != "-" for word in rest)):
+        options.words += rest[marked:]
         rest = []
     if rest:
         parser.error(f"unrecognized arguments: {' '.join(rest)}")
