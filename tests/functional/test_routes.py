@@ -568,6 +568,18 @@ def test_who_sends_no_body_is_told_one_that_will_do(api, method, path):
     assert api.request(method, path, json.loads(example))[0] in (200, 201)
 
 
+def test_a_span_is_sent_on_to_the_field_that_takes_one(shared):
+    hint = "it is a span, which belongs in 'in'"
+    least = {"message": "x", "method": "log"}
+    assert hint in shared.refused("POST", "/remind", least | {"when": "10d"})[3]
+    for refused in (
+        shared.refused("POST", "/remind", least | {"repeat": "daily", "until": "10d"}),
+        shared.refused("GET", "/reminders?due_before=10d"),
+    ):
+        assert refused[1] in ("until", "due_before")
+        assert refused[3].startswith("cannot use the time '10d': write it like ")
+
+
 @pytest.mark.parametrize("query", ["%ff", "state=%ff", "%00", "&&&=&", "state=%ED%A0%80"])
 def test_a_query_that_is_no_text_is_a_400(shared, query):
     assert shared.request("GET", f"/reminders?{query}")[0] == 400
@@ -666,13 +678,16 @@ def test_without_its_store_every_route_that_needs_it_says_503(api):
 def test_a_wrong_clock_is_said_with_when_to_try_again(api):
     made = api.remind()
     api.now = clock.RELEASED - SECOND
-    for method, path, body in [
-        ("POST", "/remind", {"in": "1h", "message": "x", "method": "log"}),
-        ("PATCH", f"/reminder/{made['id']}", {"when": "13:00"}),
-        ("GET", "/reminders?due_before=tomorrow+9:00", None),
+    for method, path, body, field, instead in [
+        ("POST", "/remind", {"in": "1h", "message": "x", "method": "log"}, "in", "when"),
+        ("PATCH", f"/reminder/{made['id']}", {"when": "13:00"}, "when", "when"),
+        ("PATCH", f"/reminder/{made['id']}", {"repeat": "daily", "until": "13:00"}, "until", "until"),
+        ("GET", "/reminders?due_before=tomorrow+9:00", None, "due_before", "due_before"),
     ]:
         status, said, headers = api.request(method, path, body)
         assert (status, said["kind"], headers["Retry-After"]) == (503, "clock_wrong", "10"), path
+        assert said["field"] == field
+        assert f": send '{instead}' with an offset, or" in said["error"]
     status, _, _ = api.request("POST", "/remind", {"when": "@2210335200", "message": "x", "method": "log"})
     assert status == 201
 

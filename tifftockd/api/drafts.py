@@ -148,11 +148,7 @@ def _read_repeat(
 def _read_until(text: str, zone: tzinfo, now: Micros) -> Micros:
     if _DAY.fullmatch(text.strip()):
         text = f"{text.strip()} 23:59:59"  # who names a day means that day too
-    try:
-        return read_when(text, zone, now)
-    except InvalidTime as error:
-        error.field = "until"
-        raise
+    return read_when(text, zone, now, "until")
 
 
 def _present(reminder: Reminder, now: Micros) -> tuple[Micros, str]:
@@ -180,11 +176,11 @@ def _check_until(repeat: Repeat | None, due: Micros, wrong: type[TifftockError])
         raise wrong("it would never fire: its next time is after 'until', so send a later one", field="until")
 
 
-def read_when(text: str, zone: tzinfo, now: Micros) -> Micros:
-    """The instant that a text means. InvalidTime; ClockWrong if that depends on a clock that is wrong."""
-    due = clock.micros(parse_when(text, tz=zone, now=clock.moment(now)))
+def read_when(text: str, zone: tzinfo, now: Micros, field: str) -> Micros:
+    """The instant that a field's text means. InvalidTime; ClockWrong if that depends on a clock that is wrong."""
+    due = clock.micros(parse_when(text, tz=zone, now=clock.moment(now), field=field))
     if clock.is_wrong(now) and not is_absolute(text):
-        raise _clock_wrong("a time without an offset cannot be read", "when")
+        raise _clock_wrong("a time without an offset cannot be read", field, field)
     return due
 
 
@@ -195,7 +191,7 @@ def _read_due(given: Mapping[str, Any], zone: tzinfo, now: Micros) -> tuple[Micr
     if "when" not in given:
         return None
     text: str = given["when"]
-    due = read_when(text, zone, now)
+    due = read_when(text, zone, now, "when")
     if due < now - GRACE:
         then, today = (format_instant(instant, zone) for instant in (due, now))
         raise InvalidInput(
@@ -216,8 +212,8 @@ def _read_in(span: Micros, now: Micros) -> Micros:
     return now + span
 
 
-def _clock_wrong(what: str, field: str) -> ClockWrong:
+def _clock_wrong(what: str, field: str, instead: str = "when") -> ClockWrong:
     return ClockWrong(
-        f"the machine's clock is wrong, so {what}: send 'when' with an offset, or try again when the clock is set",
+        f"the machine's clock is wrong, so {what}: send '{instead}' with an offset, or try again when the clock is set",
         field=field,
     )

@@ -11,7 +11,7 @@ from tifftockd.api.fields import Kind, choice
 from tifftockd.api.form import mend_plus
 from tifftockd.api.route import Parameter, Request
 from tifftockd.clock import Micros
-from tifftockd.errors import InvalidInput, InvalidTime
+from tifftockd.errors import InvalidInput
 
 MOST = 10_000
 LAST_ID = 2**63 - 1
@@ -76,11 +76,7 @@ def read_instant(request: Request, name: str) -> Micros | None:
     text = request.query.get(name)
     if text is None:
         return None
-    try:
-        return read_when(mend_plus(text), request.config.zone, request.now)
-    except InvalidTime as error:
-        error.field = name
-        raise
+    return read_when(mend_plus(text), request.config.zone, request.now, name)
 
 
 def link_to_next(path: str, query: Mapping[str, str], place: Mapping[str, object]) -> dict[str, str]:

@@ -36,8 +36,8 @@ _NOT_TAKEN = (
 )
 
 
-def parse_when(text: str, *, tz: tzinfo, now: datetime) -> datetime:
-    """What `text` means, as an aware datetime in UTC; InvalidTime(field="when"), with three that work, if nothing.
+def parse_when(text: str, *, tz: tzinfo, now: datetime, field: str = "when") -> datetime:
+    """What `text` means, as an aware datetime in UTC; InvalidTime of `field`, with three that work, if nothing.
 
     ISO 8601's extended format, RFC 3339 included, a date alone being its midnight; `@EPOCH`, seconds since 1970;
     `[today|tomorrow|WEEKDAY|DATE] H:MM[:SS]`, where a weekday, or no day at all, is the next such time after `now`.
@@ -45,7 +45,7 @@ def parse_when(text: str, *, tz: tzinfo, now: datetime) -> datetime:
     one that occurs twice the first. Decimals go to the microsecond.
     """
     try:
-        instant = _read(text, tz, now)
+        instant = _read(text, tz, now, field)
         if not MINYEAR < instant.year < MAXYEAR:
             instant.astimezone(tz)  # OverflowError where tz is in the year 0 or 10000
         return instant
@@ -54,7 +54,7 @@ def parse_when(text: str, *, tz: tzinfo, now: datetime) -> datetime:
     except ValueError as error:  # datetime's own say what is out of range
         reason = str(error)
     reasons = "; ".join(filter(None, (reason, f"write it like {_examples(tz, now)}")))
-    raise InvalidTime(f"cannot use the time {shown(text)}: {reasons}", field="when")
+    raise InvalidTime(f"cannot use the time {shown(text)}: {reasons}", field=field)
 
 
 def is_absolute(text: str) -> bool:
@@ -97,7 +97,7 @@ def _format_second(second: int, tz: tzinfo) -> str:
     return format_when(moment(second * SECOND), tz)
 
 
-def _read(text: str, tz: tzinfo, now: datetime) -> datetime:
+def _read(text: str, tz: tzinfo, now: datetime, field: str) -> datetime:
     if len(text) > LONGEST:
         raise ValueError(f"it is longer than {LONGEST} characters")
     text = text.strip()
@@ -112,7 +112,7 @@ def _read(text: str, tz: tzinfo, now: datetime) -> datetime:
         sign, seconds, decimals = match.groups()
         micros = int(seconds) * SECOND + _micros(decimals)
         return moment(-micros if sign else micros)
-    raise ValueError(_why(text))
+    raise ValueError(_why(text, field))
 
 
 def _time(hour: str | None, minute: str | None, second: str | None, decimals: str | None) -> time:
@@ -191,11 +191,13 @@ def offset_change(before: datetime, after: datetime, tz: tzinfo) -> datetime:
     return after
 
 
-def _why(text: str) -> str:
+def _why(text: str, field: str) -> str:
     """What is wrong with a text that has none of the forms; nothing where that says it all."""
     for shape, reason in _NOT_TAKEN:
         if shape.fullmatch(text):
             return reason
+    if field != "when":
+        return ""
     try:
         parse_span(text)
     except InvalidTime:
