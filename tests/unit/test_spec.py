@@ -162,8 +162,8 @@ def test_a_timeout_is_a_span(timeout, micros):
         ("soon", "10m, 1h 30min"),
         ("", "10m, 1h 30min"),
         ("1 fortnight", "no unit 'fortnight'"),
-        (True, "bool"),
-        ([60], "list"),
+        (True, "a boolean"),
+        ([60], "an array"),
         (float("nan"), "finite"),
     ],
 )

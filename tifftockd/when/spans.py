@@ -28,6 +28,8 @@ _PART = re.compile(r"([0-9]+)(?:\.([0-9]+))? *([A-Za-z\u00b5\u03bc]*) *")
 
 # All the years that there are: no two instants are further apart.
 _MOST: Micros = timedelta(days=date.max.toordinal()) // timedelta(microseconds=1)
+# What JSON calls them
+_NO_SPAN = {type(None): "null", bool: "a boolean", list: "an array", dict: "an object"}
 _HOW = "write it like 10m, 1h 30min or 1.5h, or as a number of seconds"
 
 
@@ -39,7 +41,7 @@ def parse_span(value: str | float) -> Micros:
     """
     # bool is an int to Python, not to JSON
     if isinstance(value, bool) or not isinstance(value, (str, int, float)):
-        raise InvalidTime(f"a span cannot be of type {type(value).__name__}: {_HOW}")
+        raise InvalidTime(f"a span cannot be {_NO_SPAN.get(type(value), f'of type {type(value).__name__}')}: {_HOW}")
     try:
         span = _from_text(value.strip()) if isinstance(value, str) else _from_number(value)
         if span > _MOST:
