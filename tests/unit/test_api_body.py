@@ -204,6 +204,25 @@ def test_a_form_that_cannot_be_read_is_refused(text, says):
         form(text)
 
 
+@pytest.mark.parametrize(
+    ("options", "says"),
+    [
+        ("{", "'options' is not JSON: "),
+        ('{"a": 1, "a": 2}', "'options' holds the name 'a' twice in one object"),
+        ('{"a": NaN}', "'options' holds NaN"),
+        ("[" * 5000, "'options' is nested deeper than 32"),
+        (r'{"a": "\u0000"}', "holds a NUL"),
+        ("[" * 32 + "]" * 32, "nested deeper than 32"),
+    ],
+    ids=lambda text: text[:20],
+)
+def test_what_is_wrong_in_the_options_of_a_form_is_told_as_theirs(options, says):
+    with pytest.raises(InvalidInput) as caught:
+        form(f"in=1m&options={options}")
+    assert (caught.value.field, caught.value.kind) == ("options", "malformed")
+    assert says in caught.value.message
+
+
 @pytest.mark.parametrize("innermost", ["1", '"\\u0041"'])
 def test_the_form_itself_is_the_first_level(innermost):
     def options(levels):

@@ -67,7 +67,7 @@ def _value(name: str, text: str) -> Any:
 
 def _options(text: str) -> Any:
     data = text.encode("utf-8")
-    value = from_json(data, "'options'", 'an object like {"subject": "Bank"}')
+    value = from_json(data, "'options'", 'an object like {"subject": "Bank"}', "options")
     # The form is the first level, and has no bracket.
     if is_suspect(data, 0):
         check(value, "options")

@@ -30,22 +30,24 @@ def to_json_array(values: Iterable[object]) -> bytes:
     return b"[%s]\n" % b", ".join([to_json(value).rstrip(b"\n") for value in values])
 
 
-def from_json(data: bytes, what: str, example: str) -> Any:
+def from_json(data: bytes, what: str, example: str, field: str | None = None) -> Any:
     """Exactly what was written: no name twice, no NaN, no integer beyond 64 bits, no float beyond a double.
 
-    `what` it is, such as "the body", and an `example` of what would be right are for the errors: InvalidInput.
-    NUL and lone surrogates are for `check` to find, where `is_suspect`.
+    `what` it is, such as "the body", an `example` of what would be right, and the `field` that it is the value of are
+    for the errors: InvalidInput. NUL and lone surrogates are for `check` to find, where `is_suspect`.
     """
     try:
         # A byte order mark may be ignored (RFC 8259, 8.1), and some editors write one.
         return _decode(data.removeprefix(codecs.BOM_UTF8).decode("utf-8"))
     except UnicodeDecodeError as error:
-        raise malformed(f"{what} is not UTF-8 (its byte {error.start}): send JSON in UTF-8") from None
+        raise malformed(f"{what} is not UTF-8 (its byte {error.start}): send JSON in UTF-8", field) from None
     except RecursionError:
-        raise malformed(f"{what} is nested deeper than {DEEPEST} levels") from None
+        raise malformed(f"{what} is nested deeper than {DEEPEST} levels", field) from None
     except json.JSONDecodeError as error:
         where = f"line {error.lineno}, column {error.colno}"
-        raise malformed(f"{what} is not JSON: {error.msg} ({where}); send {example}") from None
+        raise malformed(f"{what} is not JSON: {error.msg} ({where}); send {example}", field) from None
+    except InvalidInput as error:  # of the functions below
+        raise malformed(f"{what} {error.message}", field or error.field) from None
 
 
 def is_suspect(data: bytes, objects: int = 1) -> bool:
@@ -63,16 +65,16 @@ def malformed(message: str, field: str | None = None) -> InvalidInput:
 
 
 def _refuse_constant(name: str) -> NoReturn:
-    raise malformed(f"the body holds {name}, which is not JSON")
+    raise malformed(f"holds {name}, which is not JSON")
 
 
 def _float(text: str) -> float:
     # A double is written with a quarter of these, without loss.
     if len(text) > 100:
-        raise malformed("the body holds a number of more than 100 characters: write it as a string")
+        raise malformed("holds a number of more than 100 characters: write it as a string")
     number = float(text)
     if not math.isfinite(number):
-        raise malformed("the body holds a number that is larger than a double")
+        raise malformed("holds a number that is larger than a double")
     return number
 
 
@@ -82,14 +84,14 @@ def _int(text: str) -> int:
         number = int(text)
         if -(2**63) <= number < 2**63:
             return number
-    raise malformed("the body holds an integer that does not fit into 64 bits: write it as a string")
+    raise malformed("holds an integer that does not fit into 64 bits: write it as a string")
 
 
 def _object(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
     value = dict(pairs)
     if len(value) < len(pairs):
         twice = next(name for name, times in Counter(name for name, _ in pairs).items() if times > 1)
-        raise malformed(f"the body holds the name {twice[:64]!r} twice in one object", twice[:64])
+        raise malformed(f"holds the name {twice[:64]!r} twice in one object", twice[:64])
     return value
 
 
