@@ -1,5 +1,6 @@
 """Many at once, and one that is sent twice: POST /reminders and Idempotency-Key."""
 
+import functools
 import json
 import threading
 from collections import Counter
@@ -39,6 +40,23 @@ def test_none_is_created_when_one_is_wrong(shared):  # noqa: F811
     assert [(one["index"], one["field"], one["kind"]) for one in said["errors"]] == [
         (1, "message", "missing"), (2, None, "malformed"), (3, "method", "unknown_method"), (4, "in", "invalid_time"),
     ]  # fmt: skip
+
+
+def test_one_that_cannot_be_kept_is_named_among_many(shared):  # noqa: F811
+    deep = functools.reduce(lambda inner, _: [inner], range(32), "x")
+    wrong = [
+        ONE, ONE | {"message": "a\0b"}, ONE | {"options": {"\ud800": 1}}, ONE | {"options": {"a": deep}}, ["\0"],
+        ONE | {"in": "soon"}, ONE | {"\0": 1}, ONE,
+    ]  # fmt: skip
+    for key in (None, "k"):
+        status, said, _ = post(shared, "/reminders", wrong, key)
+        assert (status, said["kind"]) == (400, "some_invalid")
+        assert said["error"] == "6 of 8 reminders are wrong, so none was created"
+        assert [(one["index"], one["field"], one["kind"], one["error"][:20]) for one in said["errors"]] == [
+            (1, "message", "malformed", "the body holds a NUL"), (2, "options", "malformed", "the body holds half "),
+            (3, "options", "malformed", "the body is nested d"), (4, None, "malformed", "it is not a JSON obj"),
+            (5, "in", "invalid_time", "'in': cannot use the"), (6, None, "malformed", "the body holds a NUL"),
+        ]  # fmt: skip
 
 
 def test_there_may_be_none_and_ten_thousand_and_no_more(api):  # noqa: F811

@@ -6,7 +6,7 @@ from typing import Any, Protocol
 
 from tifftockd.api import form
 from tifftockd.api.strict import check, from_json, is_suspect, malformed
-from tifftockd.errors import TooLarge
+from tifftockd.errors import InvalidInput, TooLarge
 
 # One reminder: a message of 32 KiB, as long a recipient as anyone has, and options.
 LARGEST = 65_536
@@ -41,24 +41,37 @@ def read_object(stream: Stream, content_type: str = "", example: str = EXAMPLE) 
     if not isinstance(value, dict):
         raise malformed(f"the body is not a JSON object: send one like {example}")
     if is_suspect(data):
-        for name, item in value.items():
-            field = name if name.isprintable() else None
-            check(name, field)
-            check(item, field)
+        _check(value)
     return value
 
 
-def read_array(stream: Stream) -> list[Any]:
-    """The JSON array; what its items are is still to be seen. InvalidInput or TooLarge."""
+def read_array(stream: Stream) -> list[dict[str, Any] | InvalidInput]:
+    """The JSON array: each of its objects, or what is wrong with that one. InvalidInput or TooLarge."""
     wanted = f"array like [{EXAMPLE}]"
     data = _read(stream, LARGEST_ARRAY, wanted)
     value = from_json(data, "the body", f"an {wanted}")
     if not isinstance(value, list):
         raise malformed(f"the body is not a JSON array: send one like [{EXAMPLE}]")
-    if is_suspect(data, sum(isinstance(item, dict) for item in value)):
-        for item in value:
-            check(item, None)
-    return value
+    suspect = is_suspect(data, sum(isinstance(item, dict) for item in value))
+    return [_item(item, suspect) for item in value]
+
+
+def _item(item: Any, suspect: bool) -> dict[str, Any] | InvalidInput:
+    if not isinstance(item, dict):
+        return malformed(f"it is not a JSON object: send one like {EXAMPLE}")
+    try:
+        if suspect:
+            _check(item)
+    except InvalidInput as error:
+        return error
+    return item
+
+
+def _check(fields: dict[str, Any]) -> None:
+    for name, value in fields.items():
+        field = name if name.isprintable() else None
+        check(name, field)
+        check(value, field)
 
 
 def _read(stream: Stream, largest: int, wanted: str) -> bytes:

@@ -7,7 +7,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from tifftockd.api.access import member
-from tifftockd.api.body import EXAMPLE, EXAMPLE_OF_CHANGE
+from tifftockd.api.body import EXAMPLE_OF_CHANGE
 from tifftockd.api.drafts import fitting, new_draft, revised_draft
 from tifftockd.api.fields import read_fields
 from tifftockd.api.once import KEY, read_once, replayed
@@ -87,7 +87,9 @@ def create_reminders(api: Api, request: Request) -> Answer:
     def answer(made: list[Reminder]) -> bytes:
         return to_json_array(_show(api, request, reminder) for reminder in made)
 
-    once = read_once(request, "POST /reminders", body, answer)
+    # Those that are wrong need not be told apart: where there is one, no answer is kept.
+    right = [item if isinstance(item, dict) else None for item in body]
+    once = read_once(request, "POST /reminders", right, answer)
     try:
         if once is not None:
             api.store.refuse_repeat(once)
@@ -107,12 +109,12 @@ def _draft(api: Api, request: Request, body: Mapping[str, Any]) -> Draft:
     return draft
 
 
-def _drafts(api: Api, request: Request, body: list[Any]) -> list[Draft]:
+def _drafts(api: Api, request: Request, body: list[dict[str, Any] | InvalidInput]) -> list[Draft]:
     drafts, errors = [], []
     for index, item in enumerate(body):
         try:
-            if not isinstance(item, dict):
-                raise InvalidInput(f"it is not a JSON object: send one like {EXAMPLE}", kind="malformed")
+            if isinstance(item, InvalidInput):
+                raise item
             drafts.append(_draft(api, request, item))
         except InvalidInput as error:
             errors.append({"index": index, "error": error.message, "kind": error.kind, "field": error.field})

@@ -10,6 +10,7 @@ from tifftockd.api.body import EXAMPLE, read_array, read_object
 from tifftockd.api.strict import to_json
 from tifftockd.clock import Micros
 from tifftockd.config import Config
+from tifftockd.errors import InvalidInput
 from tifftockd.handlers.registry import Registry
 from tifftockd.scheduler import Scheduler
 from tifftockd.store import Store
@@ -44,8 +45,8 @@ class Request(NamedTuple):
         """The fields of one reminder that were sent. InvalidInput, which tells the example, TooLarge."""
         return read_object(self.environ["wsgi.input"], self.environ.get("CONTENT_TYPE", ""), example)
 
-    def array(self) -> list[Any]:
-        """The JSON array that was sent. InvalidInput, TooLarge."""
+    def array(self) -> list[dict[str, Any] | InvalidInput]:
+        """The fields of each reminder that was sent, or what is wrong with that one. InvalidInput, TooLarge."""
         return read_array(self.environ["wsgi.input"])
 
 
