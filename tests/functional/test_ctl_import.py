@@ -148,7 +148,8 @@ def test_an_import_that_broke_off_is_run_again_and_makes_nothing_twice(terminal,
     monkeypatch.undo()
     monkeypatch.setattr(importing, "_MOST", 3)
     assert done.code == 69
-    assert done.error == "the line is cut; 3 of 10 are imported; run it again for the rest: nothing is made twice"
+    again = "run it again within 24 hours for the rest: nothing is made twice"
+    assert done.error == f"the line is cut; 3 of 10 are imported; {again}"
     # What was imported has fired meanwhile, and would be refused as past.
     wait_until(lambda: any(one["message"] == "at once" for one in daemon.get("/history")), "the first")
     for expected in ("4 reminders imported", "0 reminders imported"):

@@ -179,7 +179,7 @@ def _send(screen: Screen, client: Client, batches: Sequence[Batch], wrong: set[i
         progress.show(done)
     except (Failure, KeyboardInterrupt) as error:
         progress.clear()
-        again = f"{done} of {left} are imported; run it again for the rest: nothing is made twice"
+        again = f"{done} of {left} are imported; run it again within 24 hours for the rest: nothing is made twice"
         if isinstance(error, Failure):
             raise Failure(f"{error.message}; {again}", error.code) from None
         screen.note(again)
