@@ -10,7 +10,7 @@ from hypothesis import given, strategies as st
 from tifftockd.ctl import times
 from tifftockd.ctl.screen import Screen
 from tifftockd.ctl.table import Cell, Column, fit, print_table
-from tifftockd.ctl.text import cut, harmless, harmless_lines, width
+from tifftockd.ctl.text import cut, harmless, width
 
 NOW = datetime(2026, 11, 24, 20, 11, 30, tzinfo=UTC)
 TEXTS = st.text(st.characters(codec="utf-8") | st.sampled_from("会e\u0301\x1b\u202e👍\n…"), max_size=30)
@@ -28,7 +28,6 @@ def test_nothing_that_a_terminal_obeys_is_left(text):
 def test_what_is_harmless_stays_as_it_is():
     assert harmless("größer, 会議, 👍🏽, e\u0301") == "größer, 会議, 👍🏽, e\u0301"
     assert harmless("a\x1b[0m\r\n\t\x00\x9b\u202e\ud800") == r"a\x1b[0m\r\n\t\x00\x9b\u202e\ud800"
-    assert harmless_lines("a\n\tb\x07\n") == ["a", r"    b\x07"]
 
 
 @pytest.mark.parametrize(

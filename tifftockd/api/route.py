@@ -59,9 +59,9 @@ class Answer(NamedTuple):
     content_type: str = JSON
 
     @classmethod
-    def of(cls, value: object, headers: Mapping[str, str] | None = None, status: int | None = None) -> Answer:
+    def of(cls, value: object, status: int | None = None) -> Answer:
         """An answer that says `value`."""
-        return cls(to_json(value), headers or {}, status)
+        return cls(to_json(value), status=status)
 
 
 class Parameter(NamedTuple):

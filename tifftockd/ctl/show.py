@@ -69,9 +69,8 @@ def print_reminder(screen: Screen, one: dict[str, Any], now: datetime) -> None:
     others = {name: one[name] for name in _REPEATING if one.get(name) is not None}
     if not one.get("repeat"):
         others = {name: value for name, value in others.items() if name == "snoozed_from"}
-    for name in ("until",):
-        if name in others:
-            others[name] = times.local(others[name])
+    if "until" in others:
+        others["until"] = times.local(others["until"])
     print_pairs(
         screen,
         [

@@ -19,11 +19,6 @@ def harmless(text: str) -> str:
     return _HARMFUL.sub(_escape, text)
 
 
-def harmless_lines(text: str) -> list[str]:
-    """The lines of a text, each of them harmless."""
-    return [harmless(line.replace("\t", "    ")) for line in text.rstrip("\n").split("\n")]
-
-
 def _escape(found: re.Match[str]) -> str:
     character = found[0]
     code = ord(character)
@@ -62,12 +57,11 @@ def cut(text: str, room: int, mark: str = "…") -> str:
     return "".join(kept).rstrip() + mark
 
 
-def pad(text: str, room: int, *, right: bool = False) -> str:
-    """The text with spaces behind it, or before it, up to `room` cells."""
-    spaces = " " * (room - width(text))
-    return spaces + text if right else text + spaces
+def pad(text: str, room: int) -> str:
+    """The text with spaces behind it up to `room` cells."""
+    return text + " " * (room - width(text))
 
 
-def count(number: int, noun: str, plural: str | None = None) -> str:
+def count(number: int, noun: str) -> str:
     """1 line, 2 lines."""
-    return f"{number} {noun if number == 1 else plural or noun + 's'}"
+    return f"{number} {noun}{'' if number == 1 else 's'}"
