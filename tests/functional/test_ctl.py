@@ -3,6 +3,7 @@
 import json
 import os
 import re
+import shlex
 import signal
 import socket
 import subprocess
@@ -20,6 +21,15 @@ TIME = r"(Mon|Tue|Wed|Thu|Fri|Sat|Sun) \d{4}-\d\d-\d\d \d\d:\d\d(:\d\d)? CES?T"
 # From 9 hours to a day and 9 hours away, by the hour at which this runs.
 TOMORROW = r"in (1d( \d+h)?|\d+h( \d+min)?)"
 NASTY = "\x1b[31mred\x1b]0;title\x07 \x9b2J \u202eevil\r\n\ttab"
+TITLED = """
+from tifftockd import RemindProcess
+
+class Titled(RemindProcess):
+    options = {"title": str, "n": int}
+
+    def remind(self, message):
+        pass
+"""
 
 
 @pytest.fixture(scope="module")
@@ -28,6 +38,7 @@ def daemon(tmp_path_factory):
 
     with running(tmp_path_factory.mktemp("daemon"), TZ=ZONE, RETRY_DELAY="1h") as made:
         made.dropin("note.py", NOTE)
+        made.dropin("titled.py", TITLED)
         made.reload()
         yield made
 
@@ -135,6 +146,20 @@ def test_the_daemons_no_is_told_in_its_words(terminal, daemon):
     answer = daemon.request("POST", "/remind", {"in": "10min", "message": "tea", "method": "email"})
     assert done.error == answer.json["error"]
     assert terminal.run("remind", "someday", "tea", "--method", "log").code == 1
+
+
+@pytest.mark.parametrize("command", [["remind", "1h", "tea", "--method", "titled"], ["try", "titled", "tea"]])
+@pytest.mark.parametrize(
+    ("typed", "right"),
+    [("title=2025", """'title="2025"'"""), ("title=1e3", """'title="1e3"'"""), ("title=true", """'title="true"'""")],
+)
+def test_a_text_that_looks_like_something_else_is_told_how_to_type_it(terminal, command, typed, right):
+    done = terminal.run(*command, "--option", "n=1", "--option", typed)
+    assert done.code == 1
+    assert done.error == f"option 'title' of method titled must be of type str: write --option {right}"
+    [option] = shlex.split(right)
+    assert terminal.run(*command, "--option", option).code == 0
+    assert terminal.run(*command, "--option", "n=x").error == "option 'n' of method titled must be of type int"
 
 
 def test_a_request_whose_answer_was_lost_is_not_carried_out_twice(daemon):

@@ -6,7 +6,7 @@ import argparse
 import os
 import sys
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 from urllib.parse import quote, urlencode
 
@@ -165,7 +165,20 @@ def _remind(options: argparse.Namespace, screen: Screen, client: Client) -> int:
     fields = new_reminder(options)
     if "method" not in fields:
         raise Usage(f"say by which method: --email ADDRESS, --sms NUMBER or --method NAME; {_usable(client)}")
-    return _made(screen, client, client.ask("POST", "/remind", fields, new_key()).value)
+    return _made(screen, client, _create(client, fields, options.option))
+
+
+def _create(client: Client, fields: dict[str, Any], typed: Sequence[str]) -> Any:
+    """A new reminder; `typed` are its options. Failure."""
+    from tifftockd.ctl.fields import as_text
+
+    try:
+        return client.ask("POST", "/remind", fields, new_key()).value
+    except Refused as refused:
+        right = as_text(typed, str(refused.said.get("field")))
+        if right is None or not refused.message.endswith("must be of type str"):
+            raise
+        raise Failure(f"{refused.message}: write --option {right}", refused.code) from None
 
 
 def _usable(client: Client) -> str:
@@ -229,7 +242,7 @@ def _try(options: argparse.Namespace, screen: Screen, client: Client) -> int:
         fields["to"] = options.to
     if options.option:
         fields["options"] = read_options(options.option)
-    made = shapes.check(client, client.ask("POST", "/remind", fields, new_key()).value, shapes.REMINDER)
+    made = shapes.check(client, _create(client, fields, options.option), shapes.REMINDER)
     entry = _wait(client, made["id"], options.timeout)
     if screen.as_json:
         screen.json(entry)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import argparse
 import json
 import re
+import shlex
 import sys
 from collections.abc import Sequence
 from typing import Any
@@ -55,6 +56,15 @@ def read_options(texts: Sequence[str]) -> dict[str, Any]:
         except (ValueError, RecursionError):
             options[name] = value
     return options
+
+
+def as_text(texts: Sequence[str], field: str) -> str | None:
+    """The NAME=VALUE that was sent as this field, for a shell and so that VALUE is a text; None if none was."""
+    for text in texts:
+        name, _, value = text.partition("=")
+        if field == f"options.{name}":
+            return shlex.quote(f"{name}={json.dumps(value, ensure_ascii=False)}")
+    return None
 
 
 def new_reminder(options: argparse.Namespace) -> dict[str, Any]:
