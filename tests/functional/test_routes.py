@@ -335,6 +335,14 @@ def test_one_whose_method_has_gone_can_be_moved_and_can_get_another(api):
         assert api.request("PATCH", path, change)[0] == 200
 
 
+def test_one_whose_method_has_gone_is_not_armed_anew(api):
+    made = api.remind(method="lamp", to="attic")
+    api.end(api.begin(made), Outcome.FAILED, State.FAILED)
+    api.registry.become(Registry(builtin_specs({}), loading=False))
+    for change in ({}, {"in": "2h"}):
+        assert api.refused("PATCH", f"/reminder/{made['id']}", change)[:3] == (409, "method", "misfit")
+
+
 def test_one_that_its_method_takes_no_more_can_be_moved(api):
     made = api.remind(method="lamp", to="attic", options={"level": 3})
     api.registry.become(Registry([LAMP._replace(options={})], loading=False))

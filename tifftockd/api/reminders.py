@@ -19,7 +19,7 @@ from tifftockd.api.route import Answer, Api, Parameter, Request, route
 from tifftockd.api.strict import to_json, to_json_array
 from tifftockd.clock import Micros
 from tifftockd.errors import InvalidInput, Replayed, SomeInvalid
-from tifftockd.reminder import Draft, Reminder, State
+from tifftockd.reminder import FINAL, Draft, Reminder, State
 from tifftockd.store import ReminderQuery
 
 # The place behind a reminder in the order of a list: its due instant and its id.
@@ -133,25 +133,28 @@ def read_reminder(api: Api, request: Request, id_: int) -> Answer:
 def change_reminder(api: Api, request: Request, id_: int) -> Answer:
     """Take the fields to change, give the whole reminder, once it is on disk."""
     given = read_fields(request.body(EXAMPLE_OF_CHANGE))
-    # One that is only moved, as by snooze, need not fit its method as that is now.
-    judged = not given.keys().isdisjoint(_OF_METHOD)
     # Here, as it may wait for drop-ins to be loaded, which the store's thread must not.
     if "method" in given:
         _check_alone(api, given)
-    elif judged:
+    elif _is_judged(given, before := api.store.get(id_)):
         with fitting():
-            api.registry.find(api.store.get(id_).method)
+            api.registry.find(before.method)
 
     def revise(reminder: Reminder) -> Draft:
         # By the time of this turn: an occurrence that has fired since the request came must not come again.
         draft = revised_draft(reminder, given, request.config, api.now())
-        spec = api.registry.get(draft.method) if judged else None
+        spec = api.registry.get(draft.method) if _is_judged(given, reminder) else None
         if spec is not None:
             with fitting():
                 spec.check(draft.to, draft.options, draft.message)
         return draft
 
     return Answer.of(_show(api, request, api.scheduler.change(id_, revise)))
+
+
+def _is_judged(given: Mapping[str, Any], reminder: Reminder) -> bool:
+    """Whether it has to fit its method as that is now: one that waits, and is only moved, need not."""
+    return reminder.state in FINAL or not given.keys().isdisjoint(_OF_METHOD)
 
 
 def _check_alone(api: Api, given: Mapping[str, Any]) -> None:
