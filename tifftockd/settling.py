@@ -174,7 +174,7 @@ def _coming(
     passed: list[Occurrence] = []
     for coming in following(reminder, zone_or(reminder.tz, policy.zone), _listed_from(reminder, now, policy)):
         # What is skipped is skipped at once: in the next pass nobody would know any more that it overlapped.
-        full = len(passed) == MOST_PASSED and not overlaps(coming.due)
+        full = len(passed) == MOST_PASSED and coming.due <= now and not overlaps(coming.due)
         if coming.due > now or full or (each and may_fire(coming.due)):
             break
         passed.append(coming)
@@ -216,12 +216,26 @@ def _listed_from(reminder: Reminder, now: Micros, policy: Policy) -> Micros:
     repeat, due = reminder.repeat, reminder.due
     if repeat is None or repeat.count is not None or now - due <= MOST_LISTED * SECOND:
         return due
-    zone = zone_or(reminder.tz, policy.zone)
-    interval = next(occurrences(repeat.expression, zone, due), now) - due
+    expression, zone = repeat.expression, zone_or(reminder.tz, policy.zone)
+    interval = next(occurrences(expression, zone, due), now) - due
     listed = min(_LISTED, MOST_LISTED * interval)
     if repeat.catch_up is CatchUp.ALL:
         listed = max(listed, reminder.max_late)  # they fire
-    return now - listed if due + interval <= now - listed else due
+    start = now - listed
+    if due + interval > start:
+        return due
+
+    def is_last(at: Micros) -> bool:
+        return next(occurrences(expression, zone, at), now + 1) > now
+
+    if not is_last(start):
+        return start
+    # There has been none for long, and the last before that may still fire.
+    before, behind = due, start
+    while behind - before > SECOND:
+        middle = (before + behind) // 2
+        before, behind = (before, middle) if is_last(middle) else (middle, behind)
+    return max(due, before - listed)
 
 
 def _told(error: str | None, reminder: Reminder, now: Micros, policy: Policy) -> str | None:

@@ -1,14 +1,15 @@
 """What comes after an occurrence of a repeating reminder: every combination of catch_up, overlap, until and count."""
 
 from datetime import UTC
-from itertools import pairwise
+from itertools import pairwise, takewhile
 
 import pytest
-from hypothesis import given, strategies as st
+from hypothesis import example, given, strategies as st
 
 from tests.unit.test_settling import CLAIMED
 from tifftockd.clock import SECOND
 from tifftockd.reminder import CatchUp, Ending, Outcome, Overlap, Repeat, State, Verdict
+from tifftockd.repeat import occurrences
 from tifftockd.settling import MOST_LISTED, Policy, expire, following, settle, supersede
 
 HOUR = 3600 * SECOND
@@ -196,6 +197,41 @@ def test_many_that_are_missed_go_by_in_pieces():
     # A skipped occurrence does not fire, however many there are.
     done = ended(hourly(overlap=Overlap.SKIP), Verdict.DELIVERED, 300.5)
     assert after(done) == ([*range(1, 301)], 301)
+
+
+def fired_after(reminder, now, rules):
+    """What fires when a daemon comes back at `now`, in passes, each of which ends at once what it begins."""
+    fired = []
+    while reminder is not None and reminder.due <= now:
+        claimed = reminder._replace(attempts=1, state=State.FIRING)
+        done = expire(reminder, now, rules) if reminder.latest < now else supersede(claimed, now, rules)
+        if done is None:
+            fired.append(reminder.due)
+            done = settle(Ending(claimed, Verdict.DELIVERED, now, now), rules)
+        reminder = done.next and reminder._replace(due=done.next.due)
+    return fired
+
+
+@given(
+    expression=st.sampled_from(["*:*", "* 9-17 * * 1-5", "*:0/15", "Mon..Fri 08:55", "Sat 9..11:*"]),
+    start=st.integers(0, 7 * 24 * 60),
+    down=st.integers(1, 3 * 24 * 60) | st.integers(95, 105),
+    max_late=st.sampled_from([HOUR, HOUR * 3 // 2, 24 * HOUR, 72 * HOUR]),
+    watched=st.none() | st.integers(0, 120),
+)
+@example("*:*", 0, 100, 90 * 60 * SECOND, None)  # as many behind it as go by in one pass
+@example("* 9-17 * * 1-5", 720, 1500, 24 * HOUR, None)  # a gap that is longer than what is listed
+def test_after_an_outage_the_last_that_is_not_too_late_fires_and_no_other(expression, start, down, max_late, watched):
+    """Or, where nothing is to be caught up, the last such that was due since somebody watches again."""
+    minute = 60 * SECOND
+    first = next(occurrences(expression, UTC, DUE + start * minute))
+    now = first + down * minute
+    since = now + 1 if watched is None else now - watched * minute
+    for catch_up, earliest in ((CatchUp.ONE, 0), (CatchUp.NONE, since)):
+        due = [first, *takewhile(lambda at: at <= now, occurrences(expression, UTC, first))]
+        may_fire = [at for at in due if at + max_late >= now and at >= earliest]
+        reminder = hourly(0, max_late, expression=expression, due=first, fire_at=first, catch_up=catch_up)
+        assert fired_after(reminder, now, policy(since)) == may_fire[-1:]
 
 
 def test_an_expression_that_can_be_read_no_more_ends_where_it_can_be_seen():
