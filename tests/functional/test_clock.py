@@ -8,6 +8,7 @@ import pytest
 
 from tests.daemon import NOTE, wait_until
 from tests.functional.test_firing import lines
+from tests.unit.test_settling import CLAIMED
 from tifftockd import clock
 from tifftockd.clock import SECOND, Alarm
 from tifftockd.config import load_config
@@ -15,7 +16,7 @@ from tifftockd.executor import Executor
 from tifftockd.reminder import Draft, Outcome, State
 from tifftockd.scheduler import Scheduler
 from tifftockd.scheduler.cleaning import Cleaning
-from tifftockd.store import HistoryQuery, Store
+from tifftockd.store import HistoryQuery, Store, steps
 
 HOUR = 3600 * SECOND
 
@@ -212,6 +213,12 @@ def test_an_attempt_that_breaks_after_the_clock_was_set_back_has_been_begun(tmp_
         assert outcome(store, made) is Outcome.UNCERTAIN, "what must not be repeated is not taken back"
         [entry] = store.history(HistoryQuery(reminder=made.id)).entries
         assert due <= entry.started <= entry.finished
+
+
+def test_what_is_cancelled_by_a_clock_that_is_wrong_is_not_dated_for_the_next_cleaning():
+    made = CLAIMED._replace(created=HOUR)
+    assert steps.cancellation(made, 2 * HOUR).finished == clock.RELEASED
+    assert steps.cancellation(made, clock.RELEASED + HOUR).finished == clock.RELEASED + HOUR
 
 
 def test_cleaning_that_a_clock_put_off_takes_place_when_the_clock_is_set_back(tmp_path):

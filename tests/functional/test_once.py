@@ -158,3 +158,18 @@ def test_of_requests_with_one_key_at_the_same_time_one_is_carried_out(api):  # n
     assert Counter(status for status, *_ in answers) == {201: 8}
     assert len({said["id"] for _, said, _ in answers}) == 1
     assert len(api.get("/reminders")) == 1
+
+
+def test_what_was_made_by_a_clock_that_was_wrong_is_not_made_again_when_it_is_right(api):  # noqa: F811
+    """A board wakes in 1970; the answer is lost, and the clock is set before the request comes again."""
+    body = {"when": "2041-01-31T09:00:00+01:00", "message": "tea", "method": "log"}
+    api.now = DAY
+    made = post(api, "/remind", body, "key")[1]
+    api.now = NOW
+    assert post(api, "/remind", body, "key")[1] == made
+    # From the next one on it is kept for a day, as all others are.
+    post(api, "/remind", ONE, "another")
+    api.now = NOW + DAY - 1
+    assert post(api, "/remind", body, "key")[1] == made
+    api.now = NOW + 2 * DAY
+    assert post(api, "/remind", body, "key")[1]["id"] > made["id"] + 1
