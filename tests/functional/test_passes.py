@@ -2,6 +2,7 @@
 
 import re
 import threading
+import time
 from datetime import UTC
 
 import pytest
@@ -15,7 +16,7 @@ from tifftockd.clock import SECOND
 from tifftockd.config import load_config
 from tifftockd.errors import Overloaded, StoreUnavailable
 from tifftockd.executor.claims import Claims
-from tifftockd.reminder import Ending, Repeat, State, Verdict
+from tifftockd.reminder import CatchUp, Ending, Repeat, State, Verdict
 from tifftockd.scheduler import Scheduler
 from tifftockd.scheduler.pace import Pace
 from tifftockd.settling import Policy, settle
@@ -103,6 +104,20 @@ def test_an_outage_is_told_of_when_all_that_is_too_late_has_ended(tmp_path, monk
     wait_until(lambda: store.summary().counts["missed"] == 40, "the outcomes")
     scheduler.stop()
     assert re.findall(r"tifftockd: outage.* missed=(\d+)", capfd.readouterr().err) == ["40"]
+    store.close()
+
+
+def test_what_becomes_due_while_requests_are_answered_and_nothing_fires_yet_was_watched(tmp_path):
+    """A start may wait for drop-ins: who is told 200 meanwhile is not told later that nobody was there."""
+    store = opened(tmp_path)
+    scheduler = Scheduler(store, load_config({}))
+    scheduler.recover()
+    once = Repeat("daily", count=1, catch_up=CatchUp.NONE)
+    made = store.create(draft(clock.now())._replace(repeat=once), None, clock.now())
+    time.sleep(0.002)
+    scheduler.start(Ended([]))
+    wait_until(lambda: store.get(made.id).state is State.FIRING, "the claim")
+    scheduler.stop()
     store.close()
 
 
