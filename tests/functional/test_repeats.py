@@ -7,7 +7,7 @@ import pytest
 from tests.functional.test_routes import LAMP, NOW, api, shared  # noqa: F401 fixtures
 from tifftockd.clock import SECOND
 from tifftockd.handlers.registry import Registry
-from tifftockd.reminder import Outcome
+from tifftockd.reminder import Outcome, State
 
 # ---- what is accepted and shown
 
@@ -208,3 +208,15 @@ def test_one_that_was_delivered_and_does_not_fit_its_method_any_more_stays_there
     api.registry.become(Registry([], loading=False))
     assert api.refused("POST", where, {"in": 5})[:3] == (409, "method", "misfit")
     assert api.get("/reminders") == []
+
+
+def test_one_that_has_failed_is_not_snoozed_into_waiting_for_a_method_that_has_gone(api):  # noqa: F811
+    made = api.remind(method="lamp", to="kitchen", options={"level": 3})
+    api.end(api.begin(made), Outcome.FAILED, State.FAILED)
+    where = f"/reminder/{made['id']}/snooze"
+    api.registry.become(Registry([LAMP._replace(options={})], loading=False))
+    assert api.refused("POST", where, {"in": 5})[:3] == (409, "options.level", "misfit")
+    api.registry.become(Registry([], loading=False))
+    assert api.refused("POST", where, {"in": 5})[:3] == (409, "method", "misfit")
+    api.registry.become(Registry([LAMP], loading=False))
+    assert api.request("POST", where, {"in": 5})[0] == 200

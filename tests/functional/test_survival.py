@@ -111,6 +111,13 @@ def test_bytes_that_are_no_text_stop_nothing_else(daemon):
     assert daemon.outcome(daemon.remind())["outcome"] == "delivered"
     assert "cannot be read" in daemon.history(told)[0]["error"]
     assert "cannot be read" in daemon.get(f"/reminder/{bad['id']}")["last_error"]
+    # Nor is it written over by what stands in for it.
+    for asked in (("PATCH", "", {"in": "2h"}), ("PATCH", "", {"message": "x"}), ("POST", "/snooze", {"in": 1})):
+        refused = daemon.request(asked[0], f"/reminder/{bad['id']}{asked[1]}", asked[2])
+        assert (refused.status, refused.json["kind"]) == (409, "misfit")
+    with closing(sqlite3.connect(daemon.database)) as database:
+        kept = database.execute("SELECT message FROM reminder WHERE id = ?", (bad["id"],)).fetchall()
+    assert kept == [("test",)]
     assert daemon.request("DELETE", f"/reminder/{bad['id']}").status == 204
     assert daemon.history(bad)[-1]["outcome"] == "cancelled"
 

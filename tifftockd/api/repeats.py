@@ -18,7 +18,7 @@ from tifftockd.api.route import Answer, Api, Request, route
 from tifftockd.api.strict import to_json
 from tifftockd.clock import Micros
 from tifftockd.errors import InvalidInput, Misfit, NotFound, Replayed
-from tifftockd.reminder import Draft, Entry, Outcome, Reminder
+from tifftockd.reminder import FINAL, Draft, Entry, Outcome, Reminder
 from tifftockd.settling import following
 from tifftockd.store import HistoryQuery
 from tifftockd.when import format_instant, zone_or
@@ -56,14 +56,20 @@ def snooze_reminder(api: Api, request: Request, id_: int) -> Answer:
     def answer(made: list[Reminder]) -> bytes:
         return to_json(show_reminder(made[0], request.config, api.registry.why_not))
 
+    def revise(reminder: Reminder) -> Draft:
+        if reminder.state in FINAL:  # it is armed anew
+            with fitting():
+                spec = api.registry.find(reminder.method, 0)
+                spec.check(reminder.to, reminder.options, reminder.message)
+        return snoozed_draft(reminder, span, request.now)
+
     once = read_once(request, f"POST /reminder/{id_}/snooze", body, answer)
     try:
         if once is not None:
             api.store.refuse_repeat(once)
         span = _read_span(body)
         try:
-            moved = api.scheduler.change(id_, lambda reminder: snoozed_draft(reminder, span, request.now), once)
-            return Answer(answer([moved]))
+            return Answer(answer([api.scheduler.change(id_, revise, once)]))
         except NotFound:
             draft = _draft_again(api, request, id_, span)
         made = api.scheduler.create(draft, request.peer.uid, once)

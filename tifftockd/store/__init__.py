@@ -16,7 +16,7 @@ from sqlalchemy.exc import SQLAlchemyError
 
 from tifftockd import clock
 from tifftockd.clock import Micros
-from tifftockd.errors import StoreError
+from tifftockd.errors import Misfit, StoreError
 from tifftockd.reminder import Draft, Reminder, Settlement
 from tifftockd.settling import Policy, expire, supersede
 from tifftockd.store import damage, replay, sql, steps
@@ -190,7 +190,7 @@ class Store:
         stored: Callable[[Reminder], None] = lambda _: None,
         once: Once | None = None,
     ) -> Reminder:
-        """Replace what a reminder says by what `revise` makes of it. NotFound, Firing, or what `revise` raises.
+        """Replace what a reminder says by what `revise` makes of it. NotFound, Firing, Misfit, or what `revise` raises.
 
         A new arming, with a key of its own and attempts from 0, if it is final or an attempt has been made.
         `once`: as for `create`.
@@ -200,6 +200,8 @@ class Store:
             if once is not None:
                 replay.refuse_repeat(tx, once)
             reminder = steps.stop(tx, id_, recall)
+            if not reminder.method:  # what stands in for it must not take its place
+                raise Misfit(f"{reminder.last_error}; it can be cancelled")
             changed = steps.rearm(tx, reminder, revise(reminder))
             if once is not None:
                 replay.keep(tx, once, [changed])
