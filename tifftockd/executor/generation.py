@@ -171,8 +171,10 @@ class Generation:
                 self._heard(dropin, template, message, before=again > _AGAIN)
 
         def died(status: int) -> None:
-            # One that was not begun, or ended with the process that forks them all, is not to blame.
-            failed(f"its import {why(status)}", once_more=status in (-1, NOT_STARTED))
+            # One that was not begun, or ended with the process that forks them all, is not to blame. What it has said
+            # before may still be in its own socket.
+            once_more = status in (-1, NOT_STARTED)
+            self._loop.call(lambda: failed(f"its import {why(status)}", once_more=once_more))
 
         timer = self._loop.after(_LOAD, lambda: failed(f"its import took longer than {_LOAD:.0f} s", once_more=True))
         try:
