@@ -462,6 +462,21 @@ def test_a_method_that_is_loaded_after_the_start_is_told_of_when_it_can_be_used(
         executor.stop(0)
 
 
+def test_what_an_import_has_said_is_told_also_where_its_end_is_heard_of_first(tmp_path, monkeypatch):
+    def load(template, hello, died):
+        template._loop.call(lambda: (died(1 << 8), hello({"error": "the lamp is broken"})))
+
+    monkeypatch.setattr(generation.Template, "load", load)
+    (tmp_path / "lamp.py").write_text(LAMP)
+    executor = Executor(load_config({"HANDLERS_DIR": str(tmp_path)}), lambda: None)
+    executor.start()
+    try:
+        assert executor.registry.wait(PATIENCE)
+        assert executor.registry.failures() == [(str(tmp_path / "lamp.py"), "the lamp is broken")]
+    finally:
+        executor.stop(0)
+
+
 def test_a_module_that_cannot_be_loaded_again_is_why_no_worker_can_be_started(tmp_path, monkeypatch):
     monkeypatch.setattr(starter, "PAUSE", 0.01)
     flag = tmp_path / "flag"
@@ -502,6 +517,20 @@ def test_of_an_end_is_told_when_there_is_room_for_the_next(tmp_path):
         assert rooms[0] == 1
     finally:
         executor.stop(0)
+
+
+def test_a_stop_hands_nothing_over_after_it_has_looked_what_runs(tmp_path, monkeypatch):
+    (tmp_path / "lamp.py").write_text(LAMP)
+    executor = Executor(load_config({"HANDLERS_DIR": str(tmp_path)}), lambda: None)
+    executor.start()
+    wait_until(lambda: executor.has("lamp"), "the method")
+    at = clock.now() + clock.SECOND // 5
+    soon = [CLAIMED._replace(id=1, method="lamp", due=at, fire_at=at)]
+    executor.claims.hold(soon)
+    executor.claims.begin(soon)
+    monkeypatch.setattr(executor, "_await_idle", lambda _: time.sleep(0.4) or True)
+    executor.stop(0)
+    assert executor.claims.recall_all() == soon, "it can be taken back"
 
 
 def test_what_a_drop_in_takes_over_from_a_built_in_that_is_at_work_goes_on(daemon, tmp_path):

@@ -1,6 +1,7 @@
 """How many attempts a worker is given at once."""
 
 from types import SimpleNamespace
+from unittest.mock import Mock
 
 import pytest
 
@@ -11,13 +12,15 @@ from tifftockd.executor.claims import Claim, Claims
 from tifftockd.executor.loop import Loop
 from tifftockd.executor.pool import Pool
 from tifftockd.executor.starter import Limits
+from tifftockd.reminder import Ending, Verdict
 
 
 def made(queued, **limits):
     """A pool whose claims are due now, without workers."""
     spec = SimpleNamespace(method="log", repeatable=limits.pop("repeatable", True))
     limits = Limits(**{"concurrency": 1, "timeout": 60 * SECOND, "memory": 0, "output": 0, "renew": 1000} | limits)
-    owner = SimpleNamespace(busy=lambda _pool: 0)
+    owner = SimpleNamespace(busy=lambda _pool: 0, done=lambda _ending: None, told=[])
+    owner.cooled = lambda: owner.told.append("cooled")
     pool = Pool(Loop("test"), Claims(lambda _claims: None), spec, limits, None, lambda reminder: {}, owner)
     pool.enqueue([Claim(reminder) for reminder in queued])
     return pool
@@ -84,3 +87,38 @@ def test_of_what_is_late_and_takes_long_few_are_handed_out_at_once(monkeypatch, 
         pool.dispatch()
         assert len(begun) == count
         instant += 0.002
+
+
+def test_room_is_what_has_not_been_given_whatever_the_workers_are_doing():
+    pool = made(due(2), repeatable=False)
+    assert pool.room() == 0
+    one = pool._take(clock.now())
+    # Queued is one, and one is on its way to a worker that is still among the idle ones.
+    pool._workers, pool._idle = {1}, [1]
+    assert pool.room() == 0
+    pool._queue.clear()
+    assert pool.room() == 0
+    pool.ended(Ending(one.reminder, Verdict.DELIVERED, clock.now(), clock.now()))
+    # One that has just started, or is about to go, is no attempt.
+    pool._idle.clear()
+    assert pool.room() == 1
+
+
+def test_what_is_too_late_when_it_is_handed_out_takes_no_room_any_more():
+    pool = made(due(1, late=2 * SECOND, max_late=SECOND), repeatable=False)
+    pool._idle = [SimpleNamespace(job=0)]
+    pool.dispatch()
+    assert pool.room() == 1
+
+
+def test_of_its_last_worker_that_is_let_go_is_told():
+    """The alarm was set for a worker that would be there: it has to ring earlier, to start one."""
+    pool = made([])
+    worker = Mock(idle_since=clock.monotonic())
+    pool._workers, pool._idle = {worker}, [worker]
+    pool._retire_idle()
+    assert pool._owner.told == []
+    worker.idle_since -= 61
+    pool._retire_idle()
+    assert pool._owner.told == ["cooled"]
+    worker.close.assert_called_once_with()

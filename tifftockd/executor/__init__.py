@@ -94,6 +94,9 @@ class Executor:
 
         Nothing may be queued any more. The endings are there for `take_endings` as they come.
         """
+        # From now on nothing is handed over: what is queued still, the scheduler takes back. What came into a worker's
+        # hands after the last look would be forgotten with it, and uncertain at the next start.
+        self._ask(lambda: self._each(Generation.stop))
         if not self._await_idle(patience):
             self._ask(lambda: self._each(Generation.kill_attempts))
             self._await_idle(_KILLED)
@@ -122,12 +125,16 @@ class Executor:
 
     def room(self, method: str) -> int:
         """How many more reminders of a method may be claimed; 0 when it is not there."""
-        return self._current.pools[method].room() if self.has(method) else 0
+        pool = self._usable(method)
+        return 0 if pool is None else pool.room()
 
     def has(self, method: str) -> bool:
         """Whether a method is there and has all it needs."""
-        pool = self._current.pools.get(method)
-        return pool is not None and pool.spec.missing is None
+        return self._usable(method) is not None
+
+    def _usable(self, method: str) -> Pool | None:
+        pool = self._current.pools.get(method)  # once: a reload may exchange them meanwhile
+        return pool if pool is not None and pool.spec.missing is None else None
 
     def repeatable(self, method: str) -> bool:
         """Whether a repeat of this method's attempts costs less than a loss."""
@@ -166,6 +173,10 @@ class Executor:
             return endings
 
     # ---- for the pools (pool.Owner)
+
+    def cooled(self) -> None:
+        """A pool's last worker has gone."""
+        self._changed()
 
     def busy(self, pool: Pool) -> int:
         """How many attempts of its method run in other pools."""
@@ -249,9 +260,11 @@ class Executor:
         enough = self.claims.in_hand == 0 or gathered == _GATHER or ending.verdict is Verdict.RETURNED
         if enough or gathered == 1:
             self._gathered.cancel()
+        if enough:
+            self._changed()
+        elif gathered == 1:
             patience = _GATHER_IN_BURST if self.claims.waiting() else _GATHER_TIME
-            # Not before its worker can take another one: who looks earlier sees no room, and may sleep for ever.
-            self._gathered = self._loop.after(0 if enough else patience, self._changed)
+            self._gathered = self._loop.after(patience, self._changed)
         if self._draining or self._current.replaced:
             self._loop.call(self._drained)
 

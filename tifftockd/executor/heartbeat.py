@@ -56,6 +56,9 @@ class Heart:
             journal.event("heartbeat-recovered")
         self._failing = failing
 
+    def cooled(self) -> None:
+        """The next beat starts another worker."""
+
     def busy(self, pool: Pool) -> int:  # noqa: ARG002  there is no other
         """How many others run."""
         return 0

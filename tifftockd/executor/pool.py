@@ -49,6 +49,9 @@ class Owner(Protocol):
     def done(self, ending: Ending) -> None:
         """An attempt has ended."""
 
+    def cooled(self) -> None:
+        """The last worker has been let go: the scheduler's alarm has to ring early enough to have another one."""
+
     def busy(self, pool: Pool) -> int:
         """How many attempts of the method run in other pools."""
 
@@ -85,6 +88,7 @@ class Pool(StarterCallbacks):
         self._queue: list[Claim] = []  # in their order
         self._workers: set[WorkerEnd] = set()
         self._idle: list[WorkerEnd] = []
+        self._given = 0  # claims in workers' hands
         self._starter = Starter(loop, spec.method, limits, source, self)
         self._closed = False
         self._seconds: float | None = None  # what an attempt takes, as a moving mean
@@ -100,12 +104,14 @@ class Pool(StarterCallbacks):
 
     def room(self) -> int:
         """How many more reminders may be claimed: what can begin within a second."""
-        busy = len(self._workers) - len(self._idle) - self._starter.count
-        free = self._limits.concurrency - busy - self._owner.busy(self)
+        # Not by the workers: one that arrives, is let go or dies is for a moment neither idle nor busy. Nobody calls
+        # when that is over, and who sees no room then sleeps on beside what is due.
+        free = self._limits.concurrency - self._owner.busy(self)
         if self.spec.repeatable and self._seconds is not None and self._seconds < 1:
             free += round(self._limits.concurrency / max(self._seconds, 0.001))
         with self._claims.lock:
             queued = sum(not claim.recalled for claim in self._queue)
+            free -= self._given
         return max(0, min(free, _MOST_QUEUED) - queued)
 
     def is_warm(self) -> bool:
@@ -200,6 +206,7 @@ class Pool(StarterCallbacks):
                 return None
             claim = self._queue.pop(0)
             self._claims.hand_over(claim)
+            self._given += 1
             return claim
 
     def _is_crowded(self, reminder: Reminder, now: Micros) -> bool:
@@ -238,12 +245,14 @@ class Pool(StarterCallbacks):
     def _told(self, claim: Claim, now: Micros) -> dict[str, Any] | None:
         """What its handler is to know; None: it has ended, as no handler can be told of it any more."""
         if claim.reminder.latest < now:
+            self._given -= 1
             self._owner.done(Ending(claim.reminder, Verdict.TOO_LATE, None, now))
             return None
         try:
             return self._describe(claim.reminder)
         except Exception as error:
             reason = f"no handler can be told of it: {type(error).__name__}"
+            self._given -= 1
             self._owner.done(Ending(claim.reminder, Verdict.PERMANENT, None, now, reason))
             return None
 
@@ -314,6 +323,7 @@ class Pool(StarterCallbacks):
 
     def ended(self, ending: Ending) -> None:
         """Remember what attempts take, and pass the ending on."""
+        self._given -= 1
         if ending.started is not None:
             seconds = max(0, ending.finished - ending.started) / SECOND
             self._seconds = seconds if self._seconds is None else 0.8 * self._seconds + 0.2 * seconds
@@ -345,6 +355,8 @@ class Pool(StarterCallbacks):
             if len(self._workers) == 1 and now < self._keep_until:
                 continue
             self._let_go(worker)
+        if not self._workers:
+            self._owner.cooled()
         if self._idle:
             oldest = min(worker.idle_since for worker in self._idle)
             self._retire = self._loop.after(max(oldest + _IDLE - now, 1.0), self._retire_idle)
