@@ -8,7 +8,6 @@ import pytest
 
 from tests.daemon import NOTE, wait_until
 from tests.functional.test_firing import lines
-from tests.unit.test_settling import CLAIMED
 from tifftockd import clock
 from tifftockd.clock import SECOND, Alarm
 from tifftockd.config import load_config
@@ -16,7 +15,7 @@ from tifftockd.executor import Executor
 from tifftockd.reminder import Draft, Outcome, State
 from tifftockd.scheduler import Scheduler
 from tifftockd.scheduler.cleaning import Cleaning
-from tifftockd.store import HistoryQuery, Store, steps
+from tifftockd.store import HistoryQuery, Store
 
 HOUR = 3600 * SECOND
 
@@ -215,10 +214,16 @@ def test_an_attempt_that_breaks_after_the_clock_was_set_back_has_been_begun(tmp_
         assert due <= entry.started <= entry.finished
 
 
-def test_what_is_cancelled_by_a_clock_that_is_wrong_is_not_dated_for_the_next_cleaning():
-    made = CLAIMED._replace(created=HOUR)
-    assert steps.cancellation(made, 2 * HOUR).finished == clock.RELEASED
-    assert steps.cancellation(made, clock.RELEASED + HOUR).finished == clock.RELEASED + HOUR
+@pytest.mark.parametrize("left", [None, HOUR, clock.RELEASED + 1000 * HOUR])
+def test_what_is_cancelled_by_a_clock_that_is_wrong_is_not_dated_for_the_next_cleaning(tmp_path, left):
+    store = Store(f"sqlite:///{tmp_path}/t.db", tmp_path / "t.db")
+    store.open()
+    store.left_at = left
+    for now, dated in ((2 * HOUR, max(left or 0, clock.RELEASED)), (clock.RELEASED + HOUR, clock.RELEASED + HOUR)):
+        gone = store.create(draft(clock.now()), None, now)
+        store.cancel(gone.id, now, lambda id_: None)
+        assert store.history(HistoryQuery(reminder=gone.id)).entries[0].finished == dated
+    store.close()
 
 
 def test_cleaning_that_a_clock_put_off_takes_place_when_the_clock_is_set_back(tmp_path):

@@ -8,6 +8,7 @@ from collections import Counter
 import pytest
 
 from tests.functional.test_routes import HOUR, NOW, api, shared  # noqa: F401 fixtures
+from tifftockd import clock
 
 ONE = {"in": "1h", "message": "tea", "method": "log"}
 DAY = 24 * HOUR
@@ -173,3 +174,11 @@ def test_what_was_made_by_a_clock_that_was_wrong_is_not_made_again_when_it_is_ri
     assert post(api, "/remind", body, "key")[1] == made
     api.now = NOW + 2 * DAY
     assert post(api, "/remind", body, "key")[1]["id"] > made["id"] + 1
+
+
+def test_an_upgrade_to_a_newer_release_makes_no_old_answer_a_fresh_one(api, monkeypatch):  # noqa: F811
+    api.now = clock.RELEASED + HOUR
+    made = post(api, "/remind", ONE, "every-monday")[1]
+    monkeypatch.setattr(clock, "RELEASED", clock.RELEASED + 2 * DAY)
+    api.now = clock.RELEASED + HOUR
+    assert post(api, "/remind", ONE, "every-monday")[1]["id"] == made["id"] + 1

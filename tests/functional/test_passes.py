@@ -121,6 +121,19 @@ def test_what_becomes_due_while_requests_are_answered_and_nothing_fires_yet_was_
     store.close()
 
 
+@pytest.mark.parametrize("step", [-2 * HOUR, 2 * HOUR])
+def test_a_clock_that_is_set_during_the_start_changes_nothing_of_what_was_watched(tmp_path, monkeypatch, step):
+    store = opened(tmp_path)
+    scheduler = Scheduler(store, load_config({}))
+    scheduler.recover()
+    real = clock.now
+    monkeypatch.setattr(clock, "now", lambda: real() + step)
+    scheduler.start(Ended([]))
+    assert abs(scheduler._pace.since - clock.now()) < 10 * SECOND
+    scheduler.stop()
+    store.close()
+
+
 def test_a_reminder_that_is_due_waits_for_no_overdue_one(tmp_path, monkeypatch):
     monkeypatch.setattr(Pace, "next", lambda self, now: now + HOUR)
     store = opened(tmp_path)

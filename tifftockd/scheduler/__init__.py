@@ -60,7 +60,7 @@ class Scheduler:
         self._next_watched: dict[str, Micros] = {}  # and behind one that is overdue, the first that is not
         self._next_latest: Micros | None = None
         self._alarm_at: Micros | None = None  # what the sleeping thread waits for
-        self._since: Micros | None = None  # when the start began
+        self._began: float | None = None  # when the start did, by clock.monotonic()
         self._unattended: Micros | None = None  # since when something may be due that no pass has looked at
         self._pace = Pace(config.catch_up_rate)
         self._portion = Portion()
@@ -131,7 +131,7 @@ class Scheduler:
 
     def recover(self) -> int:
         """Before all else: attempts without an outcome were interrupted by the death of the daemon or the machine."""
-        now = self._since = clock.now()
+        now, self._began = clock.now(), clock.monotonic()
         settlements = []
         for reminder, claimed, repeatable in self._store.firing():
             started = max(claimed, reminder.fire_at)
@@ -148,7 +148,9 @@ class Scheduler:
         """Begin to watch: what was due before `recover`, since when requests are answered, is overdue."""
         self._executor = executor
         now = clock.now()
-        since, left_at = self._since or now, self._store.left_at
+        # Not the wall clock's time of then: it may have been set meanwhile.
+        since = now if self._began is None else now - round((clock.monotonic() - self._began) * SECOND)
+        left_at = self._store.left_at
         self._had_outage(since, None if left_at is None else since - left_at)
         self._unattended = now
         self._offset = now - round(clock.monotonic() * SECOND)

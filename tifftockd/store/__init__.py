@@ -177,7 +177,9 @@ class Store:
 
         def cancel(tx: Transaction) -> Reminder:
             reminder = steps.stop(tx, id_, recall)
-            self._settle(tx, [steps.cancellation(reminder, now)])
+            # A board that wakes in 1970 must not date what is to be kept for a month.
+            then = max(clock.RELEASED, self.left_at or 0) if clock.is_wrong(now) else now
+            self._settle(tx, [steps.cancellation(reminder, then)])
             return reminder
 
         return self._writer.run(cancel)

@@ -15,6 +15,8 @@ from tifftockd.store.writer import Transaction
 
 # How long an answer is kept, in microseconds.
 KEPT: Micros = 86_400 * SECOND
+# When one was made by a clock that is plainly wrong: it counts from the next one that is made by a right one.
+_UNDATED: Micros = 0
 # Of those that have been kept long enough, so many go with each new one: nothing needs to wake up for it.
 _SWEPT = 20
 
@@ -36,8 +38,7 @@ def refuse_repeat(tx: Transaction, once: Once) -> None:
     if row is None:
         return
     digest, answer, created = row
-    # By a clock that was plainly wrong it may have been just now.
-    if created < once.now - KEPT and not clock.is_wrong(created):
+    if created != _UNDATED and created < once.now - KEPT:
         return
     if digest != once.digest:
         raise KeyReused(
@@ -49,9 +50,10 @@ def refuse_repeat(tx: Transaction, once: Once) -> None:
 
 def keep(tx: Transaction, once: Once, made: list[Reminder]) -> None:
     """Remember the answer, in the transaction whose outcome it tells, and forget some old ones."""
-    if not clock.is_wrong(once.now):
-        tx.execute(sql.DATE_REPLAYS, {"now": once.now, "released": clock.RELEASED})
-    tx.execute(sql.SWEEP_REPLAYS, {"before": once.now - KEPT, "limit": _SWEPT})
+    wrong = clock.is_wrong(once.now)
+    if not wrong:
+        tx.execute(sql.DATE_REPLAYS, {"now": once.now, "undated": _UNDATED})
+        tx.execute(sql.SWEEP_REPLAYS, {"before": once.now - KEPT, "limit": _SWEPT})
     tx.execute(
         sql.KEEP_REPLAY,
         {
@@ -60,6 +62,6 @@ def keep(tx: Transaction, once: Once, made: list[Reminder]) -> None:
             "key": once.key,
             "digest": once.digest,
             "answer": zlib.compress(once.answer(made), 1),
-            "created": once.now,
+            "created": _UNDATED if wrong else once.now,
         },
     )

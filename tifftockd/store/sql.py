@@ -135,7 +135,7 @@ KEEP_REPLAY = text(
     "INSERT OR REPLACE INTO replay (caller, route, key, digest, answer, created)"
     " VALUES (:caller, :route, :key, :digest, :answer, :created)"
 )
-DATE_REPLAYS = text("UPDATE replay SET created = :now WHERE created < :released")
+DATE_REPLAYS = text("UPDATE replay SET created = :now WHERE created = :undated")
 SWEEP_REPLAYS = text(
     "DELETE FROM replay WHERE id IN (SELECT id FROM replay WHERE created < :before ORDER BY created LIMIT :limit)"
 )

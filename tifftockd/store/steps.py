@@ -10,7 +10,6 @@ from typing import Any
 
 from sqlalchemy.sql.expression import TextClause
 
-from tifftockd import clock
 from tifftockd.clock import Micros
 from tifftockd.errors import Firing, NotFound
 from tifftockd.reminder import FINAL, Draft, Entry, Occurrence, Outcome, Recalled, Reminder, Settlement, State
@@ -187,8 +186,7 @@ def stop(tx: Transaction, id_: int, recall: Recall) -> Reminder:
 
 def cancellation(reminder: Reminder, now: Micros) -> Settlement:
     """What drops it, and writes that down."""
-    # A board that wakes in 1970 must not date what is to be kept for a month.
-    now = max(now, reminder.created, clock.RELEASED)
+    now = max(now, reminder.created)
     return Settlement(
         reminder, Outcome.CANCELLED, None, reminder.fire_at, reminder.attempts, 0, 0, None, now, None, None
     )  # fmt: skip
