@@ -410,9 +410,10 @@ def test_an_import_that_took_too_long_is_tried_again_by_itself(tmp_path, monkeyp
         executor.stop(0)
 
 
-def test_imports_that_cannot_be_begun_are_tried_again_and_hold_up_no_others(tmp_path, monkeypatch):
+@pytest.mark.parametrize(("where", "what"), [(subprocess, "Popen"), (os, "memfd_create")])
+def test_imports_that_cannot_be_begun_are_tried_again_and_hold_up_no_others(tmp_path, monkeypatch, where, what):
     monkeypatch.setattr(generation, "_AGAIN", 0.1)
-    start, refused = subprocess.Popen, []
+    start, refused = getattr(where, what), []
 
     def refuse_once(*arguments, **options):
         if not refused:
@@ -420,7 +421,7 @@ def test_imports_that_cannot_be_begun_are_tried_again_and_hold_up_no_others(tmp_
             raise BlockingIOError(errno.EAGAIN, os.strerror(errno.EAGAIN))
         return start(*arguments, **options)
 
-    monkeypatch.setattr(subprocess, "Popen", refuse_once)
+    monkeypatch.setattr(where, what, refuse_once)
     for name in ("lamp", "moon"):
         (tmp_path / f"{name}.py").write_text(LAMP.replace("Lamp", name))
     executor = Executor(load_config({"HANDLERS_DIR": str(tmp_path)}), lambda: None)

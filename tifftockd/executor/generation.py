@@ -52,6 +52,7 @@ class Generation:
         self._make_pool = make_pool
         self._parent = Parent(loop, dict(config.environ))
         self._templates: list[Template] = []
+        self._newest: dict[str, Dropin] = {}  # as they were found, by path
         self._loading: set[str] = set()
         self._loaded: Callable[[], None] = lambda: None
         self._taken: dict[str, str] = {}  # a method's drop-in
@@ -71,7 +72,8 @@ class Generation:
             template = self._add(Template.of_builtin(self._loop, self._parent, MODULE))
             self.heart = Heart(self._loop, self.config, template)
         dropins = find_dropins(self.config.handlers_dir, self._only)
-        self._loading = {dropin.path for dropin in dropins}
+        self._newest = {dropin.path: dropin for dropin in dropins}
+        self._loading = set(self._newest)
         for dropin in dropins:
             self._take_up(dropin)
         if not dropins:
@@ -124,6 +126,11 @@ class Generation:
         self._templates.append(template)
         return template
 
+    def _drop(self, template: Template | None) -> None:
+        if template is not None:
+            self._templates.remove(template)
+            template.discard()
+
     def _take_up(self, dropin: Dropin) -> None:
         if dropin.refused is not None:
             self._failed(dropin, dropin.refused)
@@ -145,7 +152,7 @@ class Generation:
 
     def _load_module(self, dropin: Dropin, again: float) -> None:
         """`again`: seconds until it is tried once more, if it takes too long or could not be begun."""
-        template = self._add(Template.of_dropin(self._loop, self._parent, dropin))
+        template: Template | None = None
         waiting = True
 
         def answered() -> bool:
@@ -158,17 +165,17 @@ class Generation:
         def failed(reason: str, *, once_more: bool) -> None:
             if not answered():
                 return
-            self._templates.remove(template)
-            template.discard()
-            self._failed(dropin, reason)
             if once_more:
                 self._loop.after(again, lambda: self._retry(dropin, again))
+            self._drop(template)
+            self._failed(dropin, reason)
 
         def hello(message: dict[str, Any]) -> None:
             if "error" in message:
                 failed(message["error"], once_more=False)
             elif answered():
-                self._heard(dropin, template, message, before=again > _AGAIN)
+                assert template is not None
+                self._heard(dropin, template, message, failed_before=again > _AGAIN)
 
         def died(status: int) -> None:
             # One that was not begun, or ended with the process that forks them all, is not to blame. What it has said
@@ -178,23 +185,28 @@ class Generation:
 
         timer = self._loop.after(_LOAD, lambda: failed(f"its import took longer than {_LOAD:.0f} s", once_more=True))
         try:
+            template = self._add(Template.of_dropin(self._loop, self._parent, dropin))
             template.load(hello, died)
         except Exception as error:
             failed(f"its import cannot be begun: {error}", once_more=True)
 
-    def _heard(self, dropin: Dropin, template: Template, message: dict[str, Any], *, before: bool) -> None:
-        """What an import came to. `before`: it had failed."""
+    def _heard(self, dropin: Dropin, template: Template, message: dict[str, Any], *, failed_before: bool) -> None:
+        """What an import came to."""
         template.threads = message["threads"]
         if template.threads:
             template.close()
-        if before:
+        if failed_before:
             self.registry.mend(dropin.path)
         self._accept(dropin, template, [MethodSpec(**spec) for spec in message["specs"]])
         self._finished(dropin.path)
 
     def _retry(self, dropin: Dropin, pause: float) -> None:
-        """A machine that was busy starting may be why it failed: nobody should have to find that out."""
-        if not self._stopped and dropin.path not in self.dropins:
+        """A machine that was busy starting may be why it failed: nobody should have to find that out.
+
+        The version before it has its next turn when the new one fails again.
+        """
+        is_newest = self._newest.get(dropin.path) is dropin
+        if is_newest and not self._stopped and dropin.path not in self.dropins:
             self._load_module(dropin, min(2 * pause, _AGAIN_AT_MOST))
 
     def _failed(self, dropin: Dropin, reason: str) -> None:
@@ -204,10 +216,13 @@ class Generation:
             reason += "; the version before it stays in use"
         journal.event("dropin-failed", journal.ERR, file=dropin.path, message=reason)
         self.registry.fail(dropin.path, reason)
-        if before != dropin:
-            self._take_up(before.again())
-        else:
-            self._finished(dropin.path)
+        try:
+            if before != dropin:
+                self._take_up(before.again())
+                return
+        except OSError:
+            pass  # no descriptor is left
+        self._finished(dropin.path)
 
     def _finished(self, path: str) -> None:
         if path in self._loading:

@@ -178,6 +178,7 @@ class Template:
 
     def load(self, hello: Callable[[dict[str, Any]], None], died: Callable[[int], None]) -> None:
         """Start the process; `hello` is told what it found, `died` its status, as of Forker.fork. OSError."""
+        self.fault = None
         parent = self._parent.forker()
         self._parent.resume()
         with _pair() as (ours, theirs):
@@ -189,10 +190,6 @@ class Template:
             self._retire_later()  # should it get no worker
 
         forker.hello = heard
-
-    def kill(self) -> None:
-        """For an import without end."""
-        self._parent.kill_child(self._tag)
 
     def close(self) -> None:
         """Let the process end, and its workers with it."""
@@ -334,6 +331,6 @@ def _pair() -> Iterator[tuple[socket.socket, socket.socket]]:
 
 def _memory_file(text: bytes) -> int:
     descriptor = os.memfd_create("tifftockd-dropin", os.MFD_CLOEXEC)
-    with os.fdopen(os.dup(descriptor), "wb") as file:
+    with os.fdopen(descriptor, "wb", closefd=False) as file:
         file.write(text)
     return descriptor
