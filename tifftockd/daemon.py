@@ -184,7 +184,7 @@ class Daemon:
             self._scheduler.probe(lambda: self._executor.probe(lambda: server.call(probe.ask)))
             return probe.answered(patience)
         except OSError as error:
-            # Raised to the thread that asks, it would end that for good: there may be files to open again next time.
+            # Raised to the thread that asks, it would end that for good: there may be descriptors again next time.
             journal.event("probe-failed", journal.WARNING, error=error)
             return False
         finally:

@@ -225,23 +225,25 @@ def _listed_from(reminder: Reminder, now: Micros, policy: Policy) -> Micros:
     if due + interval > start:
         return due
 
-    def is_last(at: Micros) -> bool:
+    def none_after(at: Micros) -> bool:
         return next(occurrences(expression, zone, at), now + 1) > now
 
-    if not is_last(start):
+    if not none_after(start):
         return start
     # There has been none for long, and the last before that may still fire.
     before, behind = due, start
     while behind - before > SECOND:
         middle = (before + behind) // 2
-        before, behind = (before, middle) if is_last(middle) else (middle, behind)
+        before, behind = (before, middle) if none_after(middle) else (middle, behind)
     return max(due, before - listed)
 
 
 def _told(error: str | None, reminder: Reminder, now: Micros, policy: Policy) -> str | None:
     """The error, and that there is more than the history says."""
+    if error is None:
+        return None
     listed_from = _listed_from(reminder, now, policy)
-    if error is None or listed_from == reminder.due:
+    if listed_from == reminder.due:
         return error
     until = format_instant(listed_from, zone_or(reminder.tz, policy.zone))
     return f"{error}; those until {until} were missed too, and are not listed"

@@ -173,11 +173,11 @@ def test_an_answer_that_waits_does_not_hold_up_the_end(api, monkeypatch):  # noq
 FOREVER = {"length": b"Content-Length: 7000000", "chunks": b"Transfer-Encoding: chunked"}
 
 
-def answer_to_headers(api, *lines, body=b""):  # noqa: F811
+def answer_to_headers(api, *lines, version=b"1.1"):  # noqa: F811
     """What is answered to the beginning of a request, while the client says nothing more."""
-    head = b"".join(b"%s\r\n" % line for line in (b"POST /reminders HTTP/1.1", b"Host: x", *lines, b""))
+    head = b"".join(b"%s\r\n" % line for line in (b"POST /reminders HTTP/" + version, b"Host: x", *lines, b""))
     with socket.create_connection(("127.0.0.1", api.port), timeout=10) as sock:
-        sock.sendall(head + body)
+        sock.sendall(head)
         return sock.recv(65_536)  # an answer is sent as one
 
 
@@ -189,6 +189,9 @@ def test_whose_key_is_wrong_is_told_before_any_of_the_body_is_taken_in(quick, ap
         assert answer.count(b"Connection: close\r\n") == 1
         assert b"\r\nwww-authenticate: bearer\r\n" in answer.lower()
         assert answer.endswith(b'{"error": "invalid api key", "kind": "unauthorized", "field": null}\n')
+    old = answer_to_headers(api, FOREVER["length"], b"Connection: keep-alive", version=b"1.0")
+    assert old.startswith(b"HTTP/1.0 401 ")
+    assert old.lower().count(b"connection: ") == old.count(b"Connection: close\r\n") == 1
     for right in (b"x-api-key: %s" % KEYS[0].encode(), b"Authorization: Bearer %s" % KEYS[1].encode()):
         assert answer_to_headers(api, body, right, b"Expect: 100-continue").startswith(b"HTTP/1.1 100 Continue\r\n")
 

@@ -12,7 +12,7 @@ import pytest
 
 from tifftockd import journal
 from tifftockd.clock import SECOND
-from tifftockd.config import SETTINGS, Address, fallback_folder, load_config, parse_size, private_folder
+from tifftockd.config import HANDLERS_OWN, SETTINGS, Address, fallback_folder, load_config, parse_size, private_folder
 from tifftockd.errors import ConfigError, InvalidInput, ListenError
 
 DAY = 86_400 * SECOND
@@ -105,7 +105,8 @@ def test_an_empty_value_means_the_default(env, nothing):
 
 @pytest.mark.parametrize("nothing", ["", " \t"])
 def test_a_worker_does_not_see_an_empty_value_where_the_default_counts(env, nothing):
-    environ = load_config(env | {setting.name: nothing for setting in SETTINGS} | {"TZ": "", "LAMP": nothing}).environ
+    names = (*HANDLERS_OWN, *(setting.name for setting in SETTINGS))
+    environ = load_config(env | dict.fromkeys(names, nothing) | {"TZ": "", "LAMP": nothing}).environ
     assert environ == env | {"TZ": "", "LAMP": nothing}
 
 

@@ -221,7 +221,7 @@ def test_a_file_that_only_lacks_its_run_bit_is_found_to_say_so(folder):
 def test_what_looks_like_a_method_and_is_none_is_found_to_say_why(folder):
     script = write(folder, "lamp.sh", "#!/bin/sh\n", mode=0o644)
     named = [write(folder, name) for name in ("1st", "Moon", "my lamp.sh", "stern-ö")]
-    for name in ("sun", "Sun.bak", "Sun.sh~", "Sun.sh.dpkg-old", ".Sun", "Sun.py"):
+    for name in ("sun", "Sun.bak", "Sun.BAK", "Sun.sh~", "Sun.sh.dpkg-old", ".Sun", "Sun.py"):
         write(folder, name)
     for name in ("README", "notes.txt", "Lamp"):
         write(folder, name, "about #!", mode=0o644)

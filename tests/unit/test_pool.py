@@ -122,3 +122,11 @@ def test_of_its_last_worker_that_is_let_go_is_told():
     pool._retire_idle()
     assert pool._owner.told == ["cooled"]
     worker.close.assert_called_once_with()
+
+
+def test_of_its_last_worker_that_dies_is_told_as_well():
+    pool = made([])
+    worker = Mock()
+    pool._workers, pool._idle = {worker}, [worker]
+    pool.died(worker, 9)
+    assert pool._owner.told == ["cooled"]

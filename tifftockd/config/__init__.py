@@ -181,7 +181,8 @@ def _parse(setting: Setting, found: sources.Found, environ: Mapping[str, str], i
     text = found.values.get(setting.name)
     place = _place(found, setting.name)
     origin = "is"
-    if text is None or _is_blank(setting, text):
+    # Empty is how an environment says "not set"; to TZ alone it means something.
+    if text is None or (not text.strip() and setting.default is not None):
         origin = "is not set; its default is"
         if setting.name == "API_URL" and inherited:
             text = ""
@@ -198,14 +199,10 @@ def _parse(setting: Setting, found: sources.Found, environ: Mapping[str, str], i
         raise ConfigError(f"{place}{setting.name} {origin} {shown(value)}: {error}") from None
 
 
-def _is_blank(setting: Setting, text: str) -> bool:
-    # Empty is how an environment says "not set"; to TZ alone it means something.
-    return not text.strip() and setting.default is not None
-
-
 def _for_workers(settings: Mapping[str, str]) -> Mapping[str, str]:
-    # A handler would take a space for a value.
-    blank = {setting.name for setting in SETTINGS if _is_blank(setting, settings.get(setting.name, ""))}
+    # Empty means not set to handlers, too, and a space is empty.
+    known = (*HANDLERS_OWN, *(setting.name for setting in SETTINGS if setting.default is not None))
+    blank = {name for name in known if not settings.get(name, "").strip()}
     return {
         name: value
         for name, value in settings.items()

@@ -99,7 +99,7 @@ def read_arguments(arguments: Sequence[str]) -> argparse.Namespace:
     # argparse takes the words of `remind WHEN --email ADDRESS MESSAGE` in one go, and leaves the last, and its --.
     marked = rest[:1] == ["--"]
     if name == "remind" and (marked or not any(word.startswith("-") and word != "-" for word in rest)):
-        options.words += rest[marked:]
+        options.words += rest[1:] if marked else rest
         rest = []
     if rest:
         parser.error(f"unrecognized arguments: {' '.join(rest)}")

@@ -92,10 +92,10 @@ class Executor:
     def stop(self, patience: float) -> None:
         """Let running attempts end, for so many seconds; what is left is killed and ends `interrupted`.
 
-        Nothing may be queued any more. The endings are there for `take_endings` as they come.
+        What is queued is the scheduler's to take back. The endings are there for `take_endings` as they come.
         """
-        # From now on nothing is handed over: what is queued still, the scheduler takes back. What came into a worker's
-        # hands after the last look would be forgotten with it, and uncertain at the next start.
+        # From now on nothing is handed over. What came into a worker's hands after the last look would be forgotten
+        # with it, and uncertain at the next start.
         self._ask(lambda: self._each(Generation.stop))
         if not self._await_idle(patience):
             self._ask(lambda: self._each(Generation.kill_attempts))

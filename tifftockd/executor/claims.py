@@ -54,10 +54,11 @@ class Claims:
 
     def hold(self, reminders: Sequence[Reminder]) -> Callable[[], None]:
         """On the writer's thread, inside the transaction that claims them. Returns how to undo that."""
-        replaced = []  # recalled in the same batch, by what will be undone after this
+        replaced = []  # what ended or was recalled in the same batch, whose undoing comes after this
         with self.lock:
             for reminder in reminders:
-                replaced += [claim] if (claim := self._claims.get(reminder.id)) else []
+                if claim := self._claims.get(reminder.id):
+                    replaced.append(claim)
                 self._claims[reminder.id] = Claim(reminder)
 
         def undo() -> None:

@@ -295,6 +295,8 @@ class Pool(StarterCallbacks):
         worker.died(why(status))
         self._starter.lost(worker, status)
         self.dispatch()
+        if not self._workers:
+            self._owner.cooled()
 
     def cannot_start(self, reason: str) -> None:
         """Give what is queued back as surely not done."""

@@ -94,9 +94,11 @@ def find_dropins(folder: Path, only: str | None = None) -> list[Dropin]:
 def method_of(name: str) -> str | None:
     """The method that an executable of this name is; None if it can be none."""
     match = _EXECUTABLE.fullmatch(name)
-    if match is None or (match[2] or "").lower() in _NO_EXECUTABLES:
-        return None
-    return match[1]
+    return None if match is None or _is_other(match[2]) else match[1]
+
+
+def _is_other(suffix: str | None) -> bool:
+    return (suffix or "").lower() in _NO_EXECUTABLES
 
 
 def without_run_bit(folder: Path, method: str) -> list[str]:
@@ -111,7 +113,7 @@ def find_overlooked(folder: Path) -> list[str]:
         if method_of(file.name):
             if not _may_run(file) and _is_script(file):
                 told.append(_mend_mode(file))
-        elif _may_run(file) and (match := _MEANT.fullmatch(file.name)) and match[1] not in _NO_EXECUTABLES:
+        elif _may_run(file) and (match := _MEANT.fullmatch(file.name)) and not _is_other(match[1]):
             told.append(f"{file} is no method: its name must begin with one of a-z, and go on with a-z, 0-9, _ and -")
     return told
 

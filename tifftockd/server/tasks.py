@@ -55,7 +55,7 @@ class Refusal(_Task, ErrorTask):  # type: ignore[misc]
         if error.code == 401:
             self.response_headers.append(("WWW-Authenticate", "Bearer"))
         # By hand, as waitress 2.1.2 has no set_close_on_finish
-        self.response_headers.append(("Connection", "close"))
+        self.request.headers["CONNECTION"] = "close"
         self.close_on_finish = True
         self.channel.refused = True
         self.write(body)

@@ -109,6 +109,8 @@ def _check_calls(cls: type[RemindProcess]) -> None:
             raise LoadError(f"{called} would not begin when it is called: {right}, without async or yield")
         try:
             inspect.signature(function, follow_wrapped=False).bind(cls, argument)
+        except NameError:
+            continue  # by Python 3.14, of an annotation
         except TypeError as error:
             raise LoadError(f"{called} cannot be called with a {argument} alone: {error}; {right}") from None
 
