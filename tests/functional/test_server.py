@@ -660,6 +660,21 @@ def test_nor_with_a_part_of_a_body(occupied, path):
         assert b'"received": 3' in read_all(sock)
 
 
+def test_nor_because_a_thread_has_read_its_request_while_it_is_judged():
+    class Read(connection_module.Channel):
+        """Seen for the first time it has begun a request, and then it has none."""
+
+        _request_began = property(lambda self: self.looks.pop())
+
+        def __init__(self):
+            self.looks = [None, None, 9.0]
+            self._waiting = self._lingering = False
+            self._sent_at = 0.0
+            self.requests, self.request = [], None
+
+    assert not Read().is_overdue(10.0)
+
+
 def test_nor_because_it_had_been_idle_before_it_was_told_to_send(impatient, monkeypatch, path):
     class Slow(connection_module.Channel):
         def send(self, data, do_close=True):

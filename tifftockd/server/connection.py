@@ -71,10 +71,12 @@ class Channel(HTTPChannel):  # type: ignore[misc]
         if self.requests:
             # Unless a thread is at it, the client does not take the answers before.
             return now - self._sent_at > PATIENCE
-        if self._request_began is not None:
-            received: int = self.request.body_bytes_received if self.request is not None else 0
+        # Each taken once, as a thread may be done with them meanwhile.
+        began, request = self._request_began, self.request
+        if began is not None:
+            received: int = request.body_bytes_received if request is not None else 0
             # What was sent since: the answer to a request before, or that the body may come.
-            return now - max(self._request_began, self._sent_at) > PATIENCE + received / SLOWEST
+            return now - max(began, self._sent_at) > PATIENCE + received / SLOWEST
         return now - self._idle_since > self._patience
 
     def is_done(self, now: float) -> bool:
