@@ -56,7 +56,7 @@ def serve(control: socket.socket, start: Callable[[dict[str, Any], list[int]], N
         except OSError:
             # As many processes as there may be: that one is not started, and the others live.
             _keep([], descriptors)
-            control.send(json.dumps({"died": command["fork"], "status": NOT_STARTED}).encode())
+            _tell(control, command["fork"], NOT_STARTED)
             continue
         if child == 0:
             signal.set_wakeup_fd(-1)
@@ -98,5 +98,9 @@ def _report(control: socket.socket, tags: dict[int, int]) -> None:
     for child, status in died:
         if tag := tags.pop(child, None):
             kin.kill_descendants(os.getpid(), spare=frozenset(tags))
-            with suppress(OSError):
-                control.send(json.dumps({"died": tag, "status": status}).encode())
+            _tell(control, tag, status)
+
+
+def _tell(control: socket.socket, died: int, status: int) -> None:
+    with suppress(OSError):  # the daemon may have closed its end
+        control.send(json.dumps({"died": died, "status": status}).encode())

@@ -11,6 +11,7 @@ import sys
 import traceback
 import types
 from collections.abc import Mapping
+from contextlib import suppress
 from typing import Any, NoReturn
 
 from tifftockd.errors import LoadError
@@ -34,11 +35,11 @@ def run_template(command: Mapping[str, Any], control_fd: int, code_fd: int = -1)
         classes = load(command, code_fd)
         specs = [_spec(cls, source) for _, cls in classes]
     except BaseException as error:
-        control.send(json.dumps({"error": _reason(error, source)[:_REASON_CHARACTERS]}).encode())
+        _tell(control, {"error": _reason(error, source)[:_REASON_CHARACTERS]})
         os._exit(1)
     # fork(2) copies only the forking thread: a lock that another one holds would never be given back.
     threads = len(os.listdir("/proc/self/task")) > 1
-    control.send(json.dumps({"specs": [spec._asdict() for spec in specs], "threads": threads}).encode())
+    _tell(control, {"specs": [spec._asdict() for spec in specs], "threads": threads})
     by_method = dict(classes)
 
     def start(command: dict[str, Any], descriptors: list[int]) -> NoReturn:
@@ -46,6 +47,12 @@ def run_template(command: Mapping[str, Any], control_fd: int, code_fd: int = -1)
 
     forking.serve(control, start)
     os._exit(0)
+
+
+def _tell(control: socket.socket, said: dict[str, Any]) -> None:
+    # The daemon may have stopped meanwhile, or have no more use for what this is.
+    with suppress(ConnectionError):
+        control.send(json.dumps(said).encode())
 
 
 def load(command: Mapping[str, Any], code_fd: int = -1) -> list[tuple[str, type[RemindProcess]]]:
