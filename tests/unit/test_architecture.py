@@ -15,6 +15,7 @@ PACKAGE = Path(tifftockd.__file__).parent
 # From the bottom to the top: each imports only from those before it. A room is a module, or a folder of modules.
 ROOMS = [
     "errors",
+    "imports",
     "threads",
     "clock",
     "journal",
@@ -196,6 +197,11 @@ def test_the_daemon_loads_no_library_of_the_handlers(room):
     names = list(modules(room))
     if names:
         assert not loaded_by(*names) & {"requests", "twilio", "apprise"}
+
+
+def test_the_daemon_loads_nothing_that_its_libraries_do_not_need_for_it():
+    left_out = {"alembic", "asyncio", "ssl"}
+    assert not loaded_by("tifftockd.daemon") & left_out
 
 
 def test_the_rules_see_what_they_forbid(tmp_path, monkeypatch):

@@ -4,9 +4,8 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable, Iterable, Mapping
+from http import HTTPStatus
 from typing import Any
-
-import bottle
 
 from tifftockd.api import history, metrics, openapi, reminders, repeats, status
 from tifftockd.api.access import PEER, STRANGER, Peer, member
@@ -17,8 +16,13 @@ from tifftockd.clock import Micros
 from tifftockd.config import Config
 from tifftockd.errors import InvalidInput, MethodNotAllowed, NotFound, TifftockError
 from tifftockd.handlers.registry import Registry
+from tifftockd.imports import leaving_out
 from tifftockd.scheduler import Scheduler
 from tifftockd.store import Store
+
+# Of a whole HTTP client, TLS included, bottle wants the names of the statuses.
+with leaving_out("http.client", responses={status: status.phrase for status in HTTPStatus}):
+    import bottle
 
 __all__ = ["ROUTES", "make_app"]
 

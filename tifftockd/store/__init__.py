@@ -12,8 +12,6 @@ from collections.abc import Callable, Sequence
 from contextlib import suppress
 from pathlib import Path
 
-from sqlalchemy.exc import SQLAlchemyError
-
 from tifftockd import clock
 from tifftockd.clock import Micros
 from tifftockd.errors import Misfit, StoreError
@@ -22,6 +20,7 @@ from tifftockd.settling import Policy, expire, supersede
 from tifftockd.store import damage, replay, sql, steps
 from tifftockd.store.backup import backup
 from tifftockd.store.figures import Figures
+from tifftockd.store.library import SQLAlchemyError
 from tifftockd.store.lock import DatabaseLock
 from tifftockd.store.queries import (
     CLEANED,

@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import sqlite3
-import sys
-from types import ModuleType
 from typing import Any
+
+from tifftockd.store.library import dataset, event
 
 # Pages of the write-ahead log, 8 MB: twice the usual, as whoever commits when it is full copies it into the database,
 # and waits for that. Not more, as until then each commit makes its file longer, which takes the disk twice as long as
@@ -15,25 +15,6 @@ FULL = 2000
 
 # sqlite3 looks in vain for a way to adapt each None, and a create has eight of them: an eighth of a batch's time.
 sqlite3.register_adapter(type(None), lambda none: none)
-
-
-class _Unused(ModuleType):
-    """Has all that is asked for, and none of it is of use."""
-
-    def __getattr__(self, name: str) -> object:
-        return object
-
-
-# dataset imports these for changes of tables and for PostgreSQL, which nobody asks for here: with them the daemon's
-# imports take two fifths more instructions, and 6 MiB.
-_UNUSED = {"alembic.migration", "alembic.operations", "sqlalchemy.dialects.postgresql"} - sys.modules.keys()
-sys.modules |= {name: _Unused(name) for name in _UNUSED}
-
-import dataset  # noqa: E402
-from sqlalchemy import event  # noqa: E402
-
-for _name in _UNUSED:
-    del sys.modules[_name]
 
 
 def connect(url: str) -> dataset.Database:

@@ -4,11 +4,9 @@ from __future__ import annotations
 
 from functools import cache
 
-from sqlalchemy import text
-from sqlalchemy.sql.expression import TextClause
-
 from tifftockd.reminder import State
 from tifftockd.store import rows
+from tifftockd.store.library import TextClause, text
 
 REARM = text(
     "UPDATE reminder SET due = :due, written = :written, fire_at = :due, message = :message, method = :method,"

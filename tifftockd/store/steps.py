@@ -8,12 +8,11 @@ import random
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from typing import Any
 
-from sqlalchemy.sql.expression import TextClause
-
 from tifftockd.clock import Micros
 from tifftockd.errors import Firing, NotFound
 from tifftockd.reminder import FINAL, Draft, Entry, Occurrence, Outcome, Recalled, Reminder, Settlement, State
 from tifftockd.store import rows, sql
+from tifftockd.store.library import TextClause
 from tifftockd.store.queries import LOOKED, LOOKED_DUE, LOOKED_NEAR, Want
 from tifftockd.store.writer import Transaction
 

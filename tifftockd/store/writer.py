@@ -16,19 +16,13 @@ from collections.abc import Callable, Iterator
 from concurrent.futures import Future
 from contextlib import contextmanager, suppress
 from functools import cache
-from typing import TYPE_CHECKING, Any, Generic, TypeVar, cast
-
-from sqlalchemy import Connection, Dialect, text
-from sqlalchemy.exc import DBAPIError
-from sqlalchemy.sql.expression import TextClause
+from typing import Any, Generic, TypeVar, cast
 
 from tifftockd import clock, journal
 from tifftockd.errors import Overloaded, StoreUnavailable, TifftockError
 from tifftockd.store.connection import connect
+from tifftockd.store.library import Connection, DBAPIError, Dialect, TextClause, dataset, text
 from tifftockd.threads import make_thread
-
-if TYPE_CHECKING:
-    import dataset
 
 T = TypeVar("T")
 
