@@ -96,9 +96,9 @@ def modules(room):
             yield ".".join(["tifftockd", *source.path.with_suffix("").parts]).removesuffix(".__init__")
 
 
-def loaded_by(*names):
-    """The top-level packages that a new Python process holds after it has imported these modules."""
-    code = f"import {', '.join(names)}, sys; print(*{{name.partition('.')[0] for name in sys.modules}})"
+def loaded_by(*names, then="pass"):
+    """The top-level packages that a new Python process holds after it has imported these modules and done that."""
+    code = f"import {', '.join(names)}, sys; {then}; print(*{{name.partition('.')[0] for name in sys.modules}})"
     result = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True, env=unmeasured())
     return set(result.stdout.split())
 
@@ -201,7 +201,8 @@ def test_the_daemon_loads_no_library_of_the_handlers(room):
 
 def test_the_daemon_loads_nothing_that_its_libraries_do_not_need_for_it():
     left_out = {"alembic", "asyncio", "ssl"}
-    assert not loaded_by("tifftockd.daemon") & left_out
+    connect = "tifftockd.store.connection.connect('sqlite://').executable"
+    assert not loaded_by("tifftockd.daemon", then=connect) & left_out
 
 
 def test_the_rules_see_what_they_forbid(tmp_path, monkeypatch):

@@ -16,6 +16,7 @@ with leaving_out(
     CancelledError=type("CancelledError", (BaseException,), {}),
 ):
     import dataset
+    import sqlalchemy.dialects.sqlite  # noqa: F401 else the first connection imports it, with asyncio
     from sqlalchemy import Connection, Dialect, event, text
     from sqlalchemy.exc import DBAPIError, SQLAlchemyError
     from sqlalchemy.sql.expression import TextClause
