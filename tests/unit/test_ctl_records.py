@@ -137,6 +137,13 @@ def test_what_repeats_is_read_from_an_export_and_by_hand():
     assert record.fields == {"repeat": "daily", "count": 3, "message": "tea", "method": "log"}
 
 
+@pytest.mark.parametrize("state", ["failed", "uncertain", "missed"])
+def test_what_has_ended_is_not_made_to_begin_again_because_it_repeats(state):
+    ended = {"id": 7, "state": state, "when": "2026-01-31T09:00:00Z", "repeat": "daily", "count": 1}
+    [bad] = read(json.dumps([TEA | ended])).bad
+    assert bad.why == f"it has ended, as {state}: none of its occurrences is to come"
+
+
 def test_options_in_csv_are_json_or_a_column_each():
     text = 'when,message,method,options,options.subject\n9:00,a,email,"{""html"": ""<b>""}",Bank\n9:00,b,email,,\n'
     first, second = (one.fields for one in read(text).records)

@@ -22,6 +22,7 @@ FIELDS = (
 )
 # What a daemon adds to it: no part of what is to be made.
 SERVER_MADE = ("id", "state", "attempts", "key", "owner", "created", "last_error", "snoozed_from")
+_ENDED = ("failed", "uncertain", "missed")
 _OF_REPEAT = ("until", "count", "catch_up", "overlap")
 # In CSV, where all is text
 _NUMBERS = ("retries", "count")
@@ -286,6 +287,8 @@ def _fields(item: Any, dropped: dict[str, int]) -> dict[str, Any]:
         else:
             raise _Wrong(_unknown(name))
     if given:
+        if "repeat" in fields and item.get("state") in _ENDED:
+            raise _Wrong(f"it has ended, as {item['state']}: none of its occurrences is to come")
         # It shows its present occurrence, and what it would do if it repeated.
         for name in ("when",) if "repeat" in fields else _OF_REPEAT:
             fields.pop(name, None)
