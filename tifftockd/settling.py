@@ -5,6 +5,8 @@ from __future__ import annotations
 import random
 from collections.abc import Callable, Iterator
 from datetime import UTC, tzinfo
+from functools import lru_cache
+from itertools import islice, takewhile
 from typing import NamedTuple
 
 from tifftockd.clock import SECOND, Micros
@@ -35,6 +37,7 @@ MOST_PASSED = 100
 # other history out, and a clock that is set to the next century for a moment must not cost years of writing.
 MOST_LISTED = 1_000
 _LISTED: Micros = 30 * 86_400 * SECOND
+_HOUR: Micros = 3600 * SECOND
 
 
 class Policy(NamedTuple):
@@ -65,7 +68,7 @@ def settle(ending: Ending, policy: Policy) -> Settlement:
             return expire(reminder, ending.finished, policy, reminder.attempts - 1)
         case _:
             # When the first of several attempts began is not kept.
-            begun = ending.started if reminder.attempts == 1 else reminder.due
+            begun = ending.started if _first_time(reminder) else reminder.due
             return _go_on(_settle(ending, policy), policy, begun)
 
 
@@ -116,7 +119,7 @@ def expire(reminder: Reminder, now: Micros, policy: Policy, attempts: int | None
 def supersede(reminder: Reminder, now: Micros, policy: Policy) -> Settlement | None:
     """What ends an occurrence that has just been claimed for the first time, if another is to be attempted instead."""
     repeat = reminder.repeat
-    if repeat is None or reminder.attempts != 1 or repeat.catch_up is CatchUp.ALL:
+    if repeat is None or not _first_time(reminder) or repeat.catch_up is CatchUp.ALL:
         return None
     unwatched = repeat.catch_up is CatchUp.NONE and reminder.due < policy.since
     try:
@@ -129,6 +132,11 @@ def supersede(reminder: Reminder, now: Micros, policy: Policy) -> Settlement | N
         reminder, Outcome.MISSED, State.MISSED if coming is None else State.PENDING, reminder.fire_at, 0, 0, 0,
         None, now, _told(why, reminder, now, policy), None, passed, why, coming,
     )  # fmt: skip
+
+
+def _first_time(reminder: Reminder) -> bool:
+    """Whether an occurrence that has been claimed was never before: a change begins to count the attempts anew."""
+    return reminder.attempts == 1 and reminder.fire_at == reminder.due
 
 
 def _go_on(ended: Settlement, policy: Policy, begun: Micros | None) -> Settlement:
@@ -217,12 +225,11 @@ def _listed_from(reminder: Reminder, now: Micros, policy: Policy) -> Micros:
     if repeat is None or repeat.count is not None or now - due <= MOST_LISTED * SECOND:
         return due
     expression, zone = repeat.expression, zone_or(reminder.tz, policy.zone)
-    interval = next(occurrences(expression, zone, due), now) - due
-    listed = min(_LISTED, MOST_LISTED * interval)
+    listed = _listed_span(expression, zone, now // _HOUR * _HOUR)
     if repeat.catch_up is CatchUp.ALL:
         listed = max(listed, reminder.max_late)  # they fire
     start = now - listed
-    if due + interval > start:
+    if next(occurrences(expression, zone, due), now) > start:
         return due
 
     def none_after(at: Micros) -> bool:
@@ -236,6 +243,19 @@ def _listed_from(reminder: Reminder, now: Micros, policy: Policy) -> Micros:
         middle = (before + behind) // 2
         before, behind = (before, middle) if none_after(middle) else (middle, behind)
     return max(due, before - listed)
+
+
+@lru_cache(maxsize=256)
+def _listed_span(expression: str, zone: tzinfo, until: Micros) -> Micros:
+    """How long before `until` the time is in which there are no more occurrences than are listed."""
+    span = _LISTED
+    while True:
+        due = takewhile(lambda at: at <= until, occurrences(expression, zone, until - span))
+        found = [*islice(due, MOST_LISTED + 1)]
+        if len(found) <= MOST_LISTED:
+            return span
+        # If they come evenly it is this at once.
+        span = min(found[-1] - found[0], span * 3 // 4)
 
 
 def _told(error: str | None, reminder: Reminder, now: Micros, policy: Policy) -> str | None:

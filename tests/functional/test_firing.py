@@ -92,6 +92,20 @@ def test_a_retry_that_would_be_too_late_is_not_made(daemon, tmp_path):
     assert daemon.state(made) == "failed"
 
 
+def test_what_waits_to_be_tried_again_goes_on_waiting_when_something_else_is_changed(shared, tmp_path):
+    options = {"file": str(tmp_path / "note"), "raise": "transient", "retry_after": 3600}
+    made = shared.remind(method="note", options=options)
+    assert shared.outcome(made)["outcome"] == "failed"
+    changed = shared.request("PATCH", f"/reminder/{made['id']}", {"message": "better words", "retries": 0}).json
+    assert (changed["when"], changed["state"], changed["attempts"]) == (made["when"], "pending", 0)
+    assert changed["key"] != made["key"]
+    # One that is due after that has been attempted, and this one has not.
+    shared.outcome(shared.remind(method="note", options={"file": str(tmp_path / "other")}))
+    assert len(shared.history(made)) == 1
+    shared.request("PATCH", f"/reminder/{made['id']}", {"in": 0})
+    assert shared.outcome(made, 2)["message"] == "better words"
+
+
 @pytest.mark.parametrize("how", ["permanent"])
 def test_a_permanent_failure_is_not_tried_again(shared, tmp_path, how):
     made = shared.remind(method="note", options={"file": str(tmp_path / "note"), "raise": how})

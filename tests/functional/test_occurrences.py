@@ -41,6 +41,7 @@ def lives(tmp_path_factory):
             "failing": repeat(daemon, folder, count=2, options={"raise": "permanent"}),
             "wait": repeat(daemon, folder, count=5, options={"sleep": 1.3}),
             "skip": repeat(daemon, folder, count=5, options={"sleep": 1.3}, overlap="skip"),
+            "last": repeat(daemon, folder, count=2, options={"sleep": 1.3, "raise": "permanent"}, overlap="skip"),
         }
         for one in made.values():
             wait_until(lambda one=one: len(daemon.history(one)) == one["count"], "its last occurrence")
@@ -66,6 +67,13 @@ def test_one_that_failed_for_good_comes_back_and_the_last_one_is_kept(lives):
     again = daemon.request("PATCH", f"/reminder/{made['failing']['id']}", {"options": options})
     assert (again.status, again.json["count"]) == (200, 1)
     wait_until(lambda: daemon.state(made["failing"]) is None, "its delivery")
+
+
+def test_the_count_of_one_that_is_kept_is_that_of_its_last(lives):
+    daemon, made = lives
+    assert [entry["outcome"] for entry in daemon.history(made["last"])] == ["failed", "missed"]
+    kept = daemon.get(f"/reminder/{made['last']['id']}")
+    assert (kept["state"], kept["count"]) == ("failed", 1)
 
 
 @pytest.mark.parametrize(("overlap", "why"), [("wait", "(catch_up: one)"), ("skip", "(overlap: skip)")])

@@ -182,7 +182,7 @@ def test_many_that_are_missed_go_by_in_pieces():
     now = DUE + 1000 * HOUR
     while done := supersede(reminder, now, policy(now)):
         passes, missed = passes + 1, missed + 1 + len(done.passed)
-        reminder = reminder._replace(due=done.next.due)
+        reminder = reminder._replace(due=done.next.due, fire_at=done.next.due)
     assert (hours([reminder.due]), passes) == ([1000], 8)
     # Of those that are older than a month only the first is written down, and says so.
     assert missed == 1 + 719
@@ -199,6 +199,31 @@ def test_many_that_are_missed_go_by_in_pieces():
     assert after(done) == ([*range(1, 301)], 301)
 
 
+@pytest.mark.parametrize(
+    ("expression", "due", "days"),
+    [
+        ("hourly", DUE - SECOND, 14),  # snoozed to just before the next
+        ("*:0,1", DUE, 14),
+        ("9..11:*", DUE, 5),
+        ("*:*:*", DUE, 0.01),
+        ("*:*", DUE, 40),
+        ("* 9-17 * * 1-5", DUE + 9 * 24 * HOUR - 60 * SECOND, 40),  # before a gap
+    ],
+)
+def test_of_those_that_were_missed_so_many_are_listed_and_the_last_ones(expression, due, days):
+    now = DUE + round(days * 24 * HOUR)
+    reminder = hourly(expression=expression, due=due, fire_at=due)
+    every = [due, *takewhile(lambda at: at <= now, occurrences(expression, UTC, due))]
+    listed = []
+    while reminder is not None and reminder.due <= now:
+        done = supersede(reminder, now, policy(now)) or ended(reminder, Verdict.DELIVERED, days * 24)
+        listed += [reminder.due, *done.passed]
+        reminder = done.next and reminder._replace(due=done.next.due, fire_at=done.next.due)
+    # The first stands for those that are not.
+    assert listed[1:] == every[len(every) - len(listed) + 1 :]
+    assert min(len(every), MOST_LISTED // 2) <= len(listed) <= MOST_LISTED + 1
+
+
 def fired_after(reminder, now, rules):
     """What fires when a daemon comes back at `now`, in passes, each of which ends at once what it begins."""
     fired = []
@@ -208,7 +233,7 @@ def fired_after(reminder, now, rules):
         if done is None:
             fired.append(reminder.due)
             done = settle(Ending(claimed, Verdict.DELIVERED, now, now), rules)
-        reminder = done.next and reminder._replace(due=done.next.due)
+        reminder = done.next and reminder._replace(due=done.next.due, fire_at=done.next.due)
     return fired
 
 
@@ -232,6 +257,15 @@ def test_after_an_outage_the_last_that_is_not_too_late_fires_and_no_other(expres
         may_fire = [at for at in due if at + max_late >= now and at >= earliest]
         reminder = hourly(0, max_late, expression=expression, due=first, fire_at=first, catch_up=catch_up)
         assert fired_after(reminder, now, policy(since)) == may_fire[-1:]
+
+
+def test_what_was_tried_before_it_was_changed_is_claimed_neither_in_vain_nor_for_the_first_time():
+    waited = hourly(fire_at=DUE + HOUR // 2, overlap=Overlap.SKIP, catch_up=CatchUp.NONE)
+    now = DUE + round(1.4 * HOUR)
+    assert supersede(waited, now, policy(now)) is None
+    # What was due meanwhile overlaps the first attempt, which the change has made another's.
+    done = ended(waited._replace(repeat=HOURLY._replace(overlap=Overlap.SKIP)), Verdict.DELIVERED, 1.5, begun=1.4)
+    assert (after(done), "overlap" in done.passed_why) == (([1], 2), True)
 
 
 def test_an_expression_that_can_be_read_no_more_ends_where_it_can_be_seen():
@@ -266,7 +300,9 @@ def test_each_occurrence_is_told_of_once_and_in_its_order(repeat, steps, max_lat
         last = done
         if done.next is None:
             break
-        reminder = reminder._replace(due=done.next.due, repeat=repeat._replace(count=done.next.count))
+        reminder = reminder._replace(
+            due=done.next.due, fire_at=done.next.due, repeat=repeat._replace(count=done.next.count)
+        )
     every = [
         DUE,
         *(

@@ -9,7 +9,7 @@ from tifftockd.store import rows
 from tifftockd.store.library import TextClause, text
 
 REARM = text(
-    "UPDATE reminder SET due = :due, written = :written, fire_at = :due, message = :message, method = :method,"
+    "UPDATE reminder SET due = :due, written = :written, fire_at = :fire_at, message = :message, method = :method,"
     " recipient = :recipient, options = :options, tz = :tz, max_late = :max_late, retries = :retries, latest = :latest,"
     " key = :key, repeat = :repeat, until = :until, count = :count, catch_up = :catch_up, overlap = :overlap,"
     " state = 'pending', attempts = 0, failures = 0, interruptions = 0, last_error = NULL, claimed = NULL,"
@@ -28,8 +28,9 @@ LAST = text("SELECT outcome FROM history WHERE reminder = :id ORDER BY id DESC L
 PLACE = text("SELECT due, state FROM reminder WHERE id = :id")
 DELETE = text("DELETE FROM reminder WHERE id IN (SELECT value FROM json_each(:ids))")
 UPDATE = text(
-    "UPDATE reminder SET state = :state, fire_at = :fire_at, attempts = :attempts, failures = :failures,"
-    " interruptions = :interruptions, last_error = :last_error, claimed = NULL, repeatable = NULL, ended = :ended"
+    "UPDATE reminder SET state = :state, fire_at = :fire_at, count = :count, attempts = :attempts,"
+    " failures = :failures, interruptions = :interruptions, last_error = :last_error, claimed = NULL,"
+    " repeatable = NULL, ended = :ended"
     # A claim that was given back may have been changed by its user meanwhile: then there is nothing to settle.
     " WHERE id = :id AND state = :was"
 )

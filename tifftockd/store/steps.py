@@ -192,8 +192,12 @@ def cancellation(reminder: Reminder, now: Micros) -> Settlement:
 
 
 def rearm(tx: Transaction, reminder: Reminder, draft: Draft) -> Reminder:
-    """Replace what it says. A new arming, with a new key, if it was final or an attempt had been made."""
-    values = arm(draft) | {"id": reminder.id}
+    """Replace what it says. A new arming, with a new key, if it was final or an attempt had been made.
+
+    What waits to be tried again goes on waiting, if its time stays as it is.
+    """
+    waits = reminder.state not in FINAL and draft.due == reminder.due
+    values = arm(draft) | {"id": reminder.id, "fire_at": reminder.fire_at if waits else draft.due}
     if reminder.state not in FINAL and reminder.attempts == 0:
         values["key"] = reminder.key
     tx.execute(sql.REARM, values)
@@ -306,11 +310,14 @@ def _armed(reminder: Reminder, coming: Occurrence) -> dict[str, Any]:
 
 
 def _moved(settlement: Settlement) -> dict[str, Any]:
+    repeat = settlement.reminder.repeat
+    left = None if repeat is None or repeat.count is None else repeat.count - len(settlement.passed)
     return {
         "id": settlement.reminder.id,
         "was": settlement.reminder.state,
         "state": settlement.state,
         "fire_at": settlement.fire_at,
+        "count": left,
         "attempts": settlement.attempts,
         "failures": settlement.failures,
         "interruptions": settlement.interruptions,
