@@ -1,6 +1,7 @@
 """The server on real sockets, with small applications."""
 
 import contextlib
+import errno
 import fcntl
 import http.client
 import json
@@ -16,6 +17,7 @@ import time
 from pathlib import Path
 
 import pytest
+from waitress import wasyncore
 
 from tifftockd import server as server_module
 from tifftockd.api.access import PEER
@@ -1227,3 +1229,141 @@ def test_a_server_that_was_never_started_closes_its_sockets(path):
 
 def test_a_listener_that_was_never_bound_closes(path):
     UnixListener(str(path)).close()
+
+
+# ---- when files, memory or time run short
+
+
+def post(sock, length, sent):
+    sock.sendall(
+        b"POST / HTTP/1.1\r\nHost: x\r\nConnection: close\r\nContent-Length: %d\r\n\r\n" % length + b"x" * sent
+    )
+
+
+def unnamed_files():
+    files = Path("/proc/self/fd").iterdir()
+    return [name for file in files if file.is_symlink() and (name := os.readlink(file)).endswith(" (deleted)")]
+
+
+def test_a_large_body_takes_no_file(served):
+    before = unnamed_files()
+    with connect(served) as sock:
+        post(sock, 2_000_000, 1_500_000)
+        until(lambda: len(parser_module._large) == 1)
+        assert unnamed_files() == before
+        sock.sendall(b"x" * 500_000)
+        assert b'"received": 2000000' in read_all(sock)
+    until(lambda: not parser_module._large)
+
+
+def test_so_many_large_bodies_are_taken_in_at_a_time(monkeypatch, served):
+    monkeypatch.setattr(parser_module, "_MOST_LARGE", 2)
+    large = parser_module.LARGE + 1
+    with connect(served) as first, connect(served) as second:
+        for taken, sock in enumerate((first, second), 1):
+            post(sock, large + 1, large)
+            until(lambda taken=taken: len(parser_module._large) == taken)
+        with connect(served) as third:
+            post(third, large + 1, large)
+            head, _, body = read_all(third).partition(b"\r\n\r\n")
+        assert head.startswith(b"HTTP/1.1 503 ")
+        assert b"Retry-After: 1" in head
+        assert json.loads(body)["kind"] == "overloaded"
+        # One that is given up makes room, and so does one that is answered.
+        first.close()
+        until(lambda: len(parser_module._large) == 1)
+        second.sendall(b"x")
+        assert b'"received": 524290' in read_all(second)
+    assert raw(served, b"POST / HTTP/1.0\r\nContent-Length: %d\r\n\r\n" % large + b"x" * large)[0] == 200
+
+
+def test_without_a_descriptor_for_it_a_connection_is_left_waiting_and_not_tried_without_a_pause(
+    monkeypatch, impatient, served, capfd
+):
+    monkeypatch.setattr(listeners, "_REST", 0.1)
+    accept, tries, short = wasyncore.dispatcher.accept, [], threading.Event()
+    short.set()
+
+    def accept_if_it_can(self):
+        tries.append(self)
+        if short.is_set():
+            raise OSError(errno.EMFILE, "Too many open files")
+        return accept(self)
+
+    monkeypatch.setattr(wasyncore.dispatcher, "accept", accept_if_it_can)
+    with contextlib.closing(Connection(served)) as connection:
+        time.sleep(0.5)
+        assert 1 <= len(tries) <= 6
+        short.clear()
+        assert connection.get()[0] == 200
+    assert capfd.readouterr().err.count("server-fault error=OSError") == 1
+
+
+def test_a_connection_that_cannot_be_waited_for_does_not_close_the_door_behind_it(monkeypatch, impatient, served):
+    watch, failed = Loop.watch, threading.Event()
+
+    def watch_but_once(self, *args, **fields):
+        if not failed.is_set():
+            failed.set()
+            raise OSError(errno.ENOSPC, "No space left on device")
+        watch(self, *args, **fields)
+
+    monkeypatch.setattr(listeners, "_REST", 0.01)
+    monkeypatch.setattr(Loop, "watch", watch_but_once)
+    with connect(served):
+        assert failed.wait(10)
+        assert get(served)[0] == 200
+
+
+def test_an_answer_that_is_given_while_the_server_stops_is_its_connections_last(path):
+    begun, go_on = threading.Event(), threading.Event()
+
+    def app(environ, start_response):
+        begun.set()
+        assert go_on.wait(10)
+        return echo(environ, start_response)
+
+    with serving(open_sockets([unix(path)]), app) as server, connect(path) as sock:
+        sock.sendall(b"GET / HTTP/1.1\r\nHost: x\r\n\r\n")
+        assert begun.wait(10)
+        stopping = threading.Thread(target=server.stop, args=(10,))
+        stopping.start()
+        until(lambda: server._servers[0].ending)
+        go_on.set()
+        assert b"Connection: close" in read_all(sock)
+        stopping.join(10)
+        assert not stopping.is_alive()
+
+
+def test_a_connection_that_was_answered_since_it_was_judged_is_not_closed():
+    class Answered(connection_module.Channel):
+        total_outbufs_len = 1
+
+        def __init__(self):
+            self._watching, self._awaited, self._taken = threading.Lock(), 0, True
+            self.closed = False
+
+        def handle_close(self):
+            self.closed = True
+
+    channel, verdicts = Answered(), [False, True]
+    channel.close_if(lambda _now: verdicts.pop(), 0.0)
+    assert not channel.closed
+    channel.close_if(lambda _now: True, 0.0)
+    assert channel.closed
+
+
+def test_an_idle_connection_keeps_no_memory_of_what_it_was_sent(path):
+    def app(_environ, start_response):
+        start_response("200 OK", [("Content-Length", "3000000")])
+        return [b"x" * 3_000_000]
+
+    with serving(open_sockets([unix(path)]), app) as server, connect(path) as sock:
+        sock.sendall(b"GET / HTTP/1.1\r\nHost: x\r\n\r\n")
+        channels = server._servers[0].active_channels
+        until(lambda: any(channel.total_outbufs_len for channel in channels.values()))
+        (channel,) = channels.values()
+        received = 0
+        while received < 3_000_000:
+            received += len(sock.recv(1_000_000))
+        until(lambda: not channel.total_outbufs_len and channel.outbufs[0].buf is None)

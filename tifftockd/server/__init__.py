@@ -7,8 +7,7 @@ import socket
 import sys
 import threading
 import time
-import traceback
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from typing import Any
 
 from waitress.adjustments import Adjustments
@@ -18,6 +17,7 @@ from tifftockd.api.errors import error_body
 from tifftockd.errors import ListenError
 from tifftockd.server import connection
 from tifftockd.server.connection import Channel
+from tifftockd.server.faults import described, report
 from tifftockd.server.listeners import TcpServer, UnixServer
 from tifftockd.server.loop import Loop
 from tifftockd.server.parser import LARGEST_BODY, LARGEST_HEADER
@@ -120,7 +120,9 @@ class Server:
             connection_limit=limit - RESERVED if tcp else limit,
             max_request_header_size=LARGEST_HEADER,
             max_request_body_size=LARGEST_BODY + 1,  # the first that is too large
-            outbuf_overflow=sys.maxsize,  # an answer that waits for its reader stays in memory: a disk may be full
+            # Both stay in memory, a body and an answer that waits for its reader: a disk may be full, and files few.
+            inbuf_overflow=sys.maxsize,
+            outbuf_overflow=sys.maxsize,
             ident=None,  # whoever asks need not know what answers
             clear_untrusted_proxy_headers=True,  # 2.1.2 would let a client write its own X-Forwarded-For
             log_socket_errors=False,  # clients come and go
@@ -151,7 +153,7 @@ class Server:
             try:
                 going_on = self._map.answer()
             except BaseException as error:  # noqa: BLE001 a thread that ends is missing for ever
-                _report(error)
+                report(error)
 
     # ---- the loop's own thread
 
@@ -172,14 +174,14 @@ class Server:
                 self._waiting.release(now if self._stop_by is None else float("inf"))
                 self._sweep(now)
             except Exception as error:  # noqa: BLE001 without this thread there is no API
-                _report(error)
+                report(error)
                 time.sleep(0.1)  # whatever it is, it may be there again
 
     def _patience(self) -> float | None:
         """Seconds until there is something to look at by itself; None: not before somebody calls."""
         if self._stop_by is not None:
             return max(0.0, min(0.1, self._stop_by - clock.monotonic()))
-        if not any(server.active_channels for server in self._servers):
+        if not any(server.active_channels or not server.accepts for server in self._servers):
             return None
         due = self._waiting.next()
         # A millisecond more, which epoll_wait(2) counts in: it would wake just before.
@@ -224,25 +226,10 @@ def _guarded(app: WSGIApplication) -> WSGIApplication:
         try:
             return app(environ, start_response)
         except BaseException as error:  # noqa: BLE001 SystemExit and MemoryError too: one request's end is not the daemon's
-            journal.event("request-failed", journal.ERR, method=environ["REQUEST_METHOD"], **_described(error))
+            journal.event("request-failed", journal.ERR, method=environ["REQUEST_METHOD"], **described(error))
             body = error_body("something went wrong in the daemon; its log says what", "internal")
             headers = [("Content-Type", "application/json"), ("Content-Length", str(len(body)))]
             start_response("500 Internal Server Error", headers, sys.exc_info())
             return [] if environ["REQUEST_METHOD"] == "HEAD" else [body]
 
     return guarded
-
-
-def _report(error: BaseException) -> None:
-    """Log what neither the application nor its client is to blame for."""
-    journal.event("server-fault", journal.ERR, **_described(error))
-
-
-def _described(error: BaseException) -> dict[str, str]:
-    """What the log may hold of an error: where it came from, and not its text, which may be a user's."""
-    return {"error": type(error).__name__, "where": " > ".join(_frames(error))}
-
-
-def _frames(error: BaseException) -> Iterator[str]:
-    for frame in traceback.extract_tb(error.__traceback__):
-        yield f"{frame.filename.rpartition('/')[2]}:{frame.lineno} {frame.name}"

@@ -8,6 +8,7 @@ import threading
 from collections.abc import Callable
 from typing import Any
 
+from waitress.buffers import OverflowableBuffer
 from waitress.channel import HTTPChannel
 
 from tifftockd import clock
@@ -20,7 +21,8 @@ from tifftockd.server.tasks import ApplicationTask, Refusal
 # Seconds that a client has for a request, or for reading an answer, and one more for each SLOWEST bytes of it.
 PATIENCE = 10.0
 SLOWEST = 16_384
-# Seconds that a new connection has to begin a request when the daemon stops: its client has not been told.
+# Seconds that a new connection has to begin a request when the daemon stops, as its client has not been told; and one
+# that is refused to read why.
 _MOMENT = 0.5
 # Seconds that a connection may be idle after an answer.
 KEEP_ALIVE = 60.0
@@ -81,7 +83,9 @@ class Channel(HTTPChannel):  # type: ignore[misc]
 
     def is_done(self, now: float) -> bool:
         """Whether there is nothing to read, to answer or to send. A new connection has a moment to say something."""
-        if self.requests or self.total_outbufs_len or self._lingering or self._request_began is not None:
+        if self._lingering:
+            return now - self._output_began > _MOMENT
+        if self.requests or self.total_outbufs_len or self._request_began is not None:
             return False
         return self._answered or now - self._idle_since > _MOMENT
 
@@ -147,7 +151,8 @@ class Channel(HTTPChannel):  # type: ignore[misc]
         with self._watching:  # which who changes one into the other has
             watched = self._awaited or self._taken
         if self.total_outbufs_len or not watched:
-            self.handle_close()
+            if judge(now):  # again, as a thread may have answered meanwhile
+                self.handle_close()
         elif awaited := self._take():
             # No thread can go on with it any more; one may just have done so.
             if judge(now):
@@ -230,7 +235,13 @@ class Channel(HTTPChannel):  # type: ignore[misc]
     def _flush_some(self, do_close: bool = True) -> bool:
         # By the loop too: an event may be of a connection that had this one's number before.
         with self.outbuf_lock:
-            return self.connected and not self._waiting and bool(super()._flush_some(do_close))
+            if not self.connected or self._waiting:
+                return False
+            sent = bool(super()._flush_some(do_close))
+            if not self.total_outbufs_len:
+                # One that is empty keeps the memory of all that it has held.
+                self.outbufs = [OverflowableBuffer(self.adj.outbuf_overflow)]
+            return sent
 
     def send_continue(self) -> None:
         """Tell the client to send the body."""

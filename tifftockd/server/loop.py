@@ -113,8 +113,8 @@ class _Interest:
         if fd in self._known:
             self.epoll.modify(fd, events)
         else:
-            self._known.add(fd)
             self.epoll.register(fd, events)
+            self._known.add(fd)
 
     def forget(self, fd: int) -> None:
         if fd in self._known:

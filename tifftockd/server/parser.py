@@ -9,6 +9,7 @@ from __future__ import annotations
 import re
 from collections.abc import Callable
 from typing import Any
+from weakref import WeakSet
 
 from waitress.parser import HTTPRequestParser, ParsingError
 from waitress.utilities import BadRequest, Error, RequestEntityTooLarge
@@ -16,6 +17,10 @@ from waitress.utilities import BadRequest, Error, RequestEntityTooLarge
 LARGEST_HEADER = 16_384
 # An array of reminders; one reminder's limit is its route's.
 LARGEST_BODY = 8 * 1024 * 1024
+# One that is larger than this is large, and of those so many are taken in at a time, by all connections together: what
+# has come of a body is kept in memory.
+LARGE = 512 * 1024
+_MOST_LARGE = 16
 # Of a chunk's size with its extensions, which waitress gathers without an end.
 LONGEST_CHUNK_LINE = 1024
 # Of a body with all that is around its chunks: one may be of a byte, and waitress lets empty lines stand between them.
@@ -36,11 +41,22 @@ class VersionNotSupported(Error):  # type: ignore[misc]
     reason = "HTTP Version Not Supported"
 
 
+class Crowded(Error):  # type: ignore[misc]
+    """One more large body than is taken in at a time: RFC 9110, 15.6.4."""
+
+    code = 503
+    reason = "Service Unavailable"
+
+
 class KeyRefused(Error):  # type: ignore[misc]
     """Who may not send a body: RFC 9110, 15.5.2."""
 
     code = 401
     reason = "Unauthorized"
+
+
+# Whoever is done with a request, or gives it up, lets it go, and with it its place.
+_large: WeakSet[Parser] = WeakSet()
 
 
 class Parser(HTTPRequestParser):  # type: ignore[misc]
@@ -62,6 +78,8 @@ class Parser(HTTPRequestParser):  # type: ignore[misc]
             return len(data)
         if self.chunked:
             self._refuse_excess()
+        if self.body_bytes_received > LARGE and self not in _large:
+            self._refuse_crowd()
         if self.error is not None or self.completed:
             # Else waitress would ask for the body of a request that it has refused, or that has none.
             self.expect_continue = False
@@ -100,6 +118,13 @@ class Parser(HTTPRequestParser):  # type: ignore[misc]
         has_body = self.chunked or self.content_length
         if has_body and not self.admits(headers.get("X_API_KEY", ""), headers.get("AUTHORIZATION", "")):
             self._fail(KeyRefused("invalid api key"))
+
+    def _refuse_crowd(self) -> None:
+        if len(_large) < _MOST_LARGE:
+            _large.add(self)
+        else:
+            message = f"{_MOST_LARGE} requests of more than {LARGE} bytes are being sent: try again in a second"
+            self._fail(Crowded(message))
 
     def _refuse_excess(self) -> None:
         """What waitress gathers without an end, and a chunk that announces too much."""

@@ -19,6 +19,7 @@ _KINDS = {
     413: "too_large",
     431: "too_large",
     501: "not_implemented",
+    503: "overloaded",
     505: "http_version",
 }
 
@@ -29,8 +30,9 @@ class _Task:
     status: str
 
     def build_response_header(self) -> bytes:
-        """What precedes the body; an answer to a wrong key may have to wait, and is then its connection's last."""
-        if self.status.startswith("401 ") and self.channel.refuse_key():
+        """What precedes the body. The last of its connection: to a wrong key, which may have to wait, and at a stop."""
+        refused = self.status.startswith("401 ") and self.channel.refuse_key()
+        if refused or self.channel.server.ending:
             # As if its client had asked for that
             self.request.headers["CONNECTION"] = "close"
         header: bytes = super().build_response_header()  # type: ignore[misc]  # waitress' own
@@ -54,6 +56,8 @@ class Refusal(_Task, ErrorTask):  # type: ignore[misc]
         self.response_headers.append(("Content-Type", "application/json"))
         if error.code == 401:
             self.response_headers.append(("WWW-Authenticate", "Bearer"))
+        if error.code == 503:
+            self.response_headers.append(("Retry-After", "1"))
         # By hand, as waitress 2.1.2 has no set_close_on_finish
         self.request.headers["CONNECTION"] = "close"
         self.close_on_finish = True
