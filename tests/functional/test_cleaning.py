@@ -2,6 +2,7 @@
 
 import sqlite3
 from contextlib import closing
+from types import SimpleNamespace
 
 import pytest
 
@@ -9,6 +10,7 @@ from tests import age
 from tests.daemon import wait_until
 from tifftockd import clock
 from tifftockd.clock import SECOND
+from tifftockd.errors import StoreUnavailable
 from tifftockd.scheduler.cleaning import Cleaning
 from tifftockd.store import Store
 from tifftockd.store.queries import CLEANED
@@ -114,4 +116,32 @@ def test_what_came_of_a_clock_that_was_ahead_holds_up_nothing_behind_it(tmp_path
         left = store.summary().counts["history"]
     assert left == 2, "of the last days"
     assert cleaning.next(now) == now + 29 * DAY
+    store.close()
+
+
+def test_where_the_disk_refuses_to_clean_the_rest_goes_on_and_it_is_tried_again_later():
+    now, tries = clock.now(), []
+
+    def clean(*_asked, **_fields):
+        tries.append(now)
+        raise StoreUnavailable("the store cannot be written: database disk image is malformed")
+
+    cleaning = Cleaning(SimpleNamespace(clean=clean))
+    assert cleaning.step(10, now, days=30, most=1)
+    for later in (now, now + 3599 * SECOND):
+        assert not cleaning.step(10, later, days=30, most=1)
+    assert cleaning.next(now) == now + 3600 * SECOND
+    cleaning.step(10, cleaning.next(now), days=30, most=1)
+    assert len(tries) == 2
+
+
+def test_a_database_that_gives_no_pages_back_is_not_asked_for_ever(tmp_path):
+    path = tmp_path / "t.db"
+    age.make(path, pending=0, final=0, history=3000)
+    with closing(sqlite3.connect(path, isolation_level=None)) as database:
+        database.executescript("PRAGMA auto_vacuum = NONE; VACUUM; DELETE FROM history;")
+    assert free_pages(path) > CLEANED
+    store = Store(f"sqlite:///{path}", path)
+    store.open()
+    assert not store.shrink()
     store.close()
