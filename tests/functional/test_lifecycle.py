@@ -569,6 +569,44 @@ def test_what_a_drop_in_takes_over_from_a_built_in_that_is_at_work_goes_on(daemo
         server.shutdown()
 
 
+def test_what_was_claimed_to_be_repeated_is_not_begun_by_a_class_that_must_not_be(daemon, tmp_path):
+    made, goes_on = tmp_path / "made", tmp_path / "goes-on"
+    text = """
+import os, time
+from tifftockd import RemindProcess
+class Pay(RemindProcess):
+    concurrency, repeatable = 1, {repeatable}
+    def remind(self, message):
+        with open({made!r}, "a") as file:
+            print({repeatable}, self.id, file=file)
+        time.sleep(0.2)
+        while not {repeatable} and not os.path.exists({goes_on!r}):
+            time.sleep(0.01)
+"""
+
+    def pay(**fields):
+        daemon.dropin("pay.py", text.format(made=str(made), goes_on=str(goes_on), **fields))
+
+    def begun():
+        return [int(line.split()[1]) for line in made.read_text().splitlines() if line.startswith("False")]
+
+    pay(repeatable=True)
+    daemon.start()
+    daemon.outcome(daemon.remind(method="pay"))  # from now on it is known to be quick, and more are claimed
+    reminders = [daemon.remind(method="pay") for _ in range(4)]
+    wait_until(lambda: {daemon.state(one) for one in reminders} == {"firing"}, "the claims")
+    pay(repeatable=False)
+    daemon.reload()
+    wait_until(begun, "an attempt of the new class")
+    daemon.kill()
+    cut_off = begun()
+    goes_on.touch()
+    daemon.start()
+    outcomes = {one["id"]: daemon.outcome(one)["outcome"] for one in reminders}
+    assert {outcomes[id_] for id_ in cut_off} == {"uncertain"}
+    assert len(begun()) == len({*begun()})
+
+
 def test_a_reminder_of_a_method_that_is_gone_waits_for_it(daemon, tmp_path):
     daemon.start()
     note = tmp_path / "note"

@@ -130,3 +130,22 @@ def test_of_its_last_worker_that_dies_is_told_as_well():
     pool._workers, pool._idle = {worker}, [worker]
     pool.died(worker, 9)
     assert pool._owner.told == ["cooled"]
+
+
+@pytest.mark.parametrize("last", [True, False])
+def test_of_its_last_worker_that_was_to_make_no_more_is_told_as_well(last):
+    pool = made([])
+    worker = Mock()
+    pool._workers = {worker}
+    pool.became_idle(worker, last=last)
+    assert pool._owner.told == ["cooled"] * last
+
+
+@pytest.mark.parametrize("elsewhere", [1, 0])
+def test_no_worker_is_made_ready_beside_as_many_attempts_as_there_may_be(elsewhere):
+    pool, started = made([]), []
+    pool._owner.busy = lambda _pool: elsewhere
+    pool._starter = SimpleNamespace(resting=False, start=lambda: started.append(1))
+    pool.warm(0.0)
+    pool._loop._turn()
+    assert len(started) == 1 - elsewhere

@@ -185,7 +185,7 @@ class Executor:
 
     def enqueue(self, claims: Iterable[Claim]) -> None:
         """Claims for a pool that has been replaced meanwhile."""
-        self._loop.call(partial(self._enqueue, list(claims)))
+        self._enqueue(claims)
 
     # ---- in the loop's thread
 
@@ -208,14 +208,15 @@ class Executor:
 
     def _switch(self, fresh: Generation) -> None:
         """Hand the old queues over; the old workers end with their last attempts."""
-        old, self._current = self._current, fresh
+        old = self._current
+        self._draining.append(old)  # before another is the current one: who counts attempts never misses one
+        self._current = fresh
         self.registry.become(fresh.registry)
         # Should a drop-in of the old ones still be loading, it is nobody's business any more.
         fresh.registry, old.registry = self.registry, fresh.registry
         for pool in old.pools.values():
             self._enqueue(pool.take_queue())
         old.stop()
-        self._draining.append(old)
         self._close_drained()
 
     def _drained(self) -> None:
@@ -235,13 +236,16 @@ class Executor:
         for claim in claims:
             by_method.setdefault(claim.reminder.method, []).append(claim)
         for method, queue in by_method.items():
-            if (pool := self._current.pools.get(method)) is not None:
-                pool.enqueue(queue)
-            else:
-                self._loop.call(partial(self._return, queue))
+            pool = self._current.pools.get(method)
+            # Nor does a class get what is not to be repeated, and would be.
+            fits = [claim for claim in queue if pool is not None and (pool.repeatable or not claim.repeatable)]
+            if pool is not None and fits:
+                pool.enqueue(fits)
+            if len(fits) < len(queue):
+                self._loop.call(partial(self._return, [claim for claim in queue if claim not in fits]))
 
     def _return(self, queue: list[Claim]) -> None:
-        """The method went away between the claim and now."""
+        """The method went away between the claim and now, or another class took it."""
         for claim in queue:
             with self.claims.lock:
                 claim.queued = False

@@ -7,7 +7,7 @@ be recalled: by DELETE, PATCH, a step of the clock, or the daemon's end.
 from __future__ import annotations
 
 import threading
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Collection, Iterable, Sequence
 
 from tifftockd.reminder import Recalled, Reminder
 
@@ -15,8 +15,10 @@ from tifftockd.reminder import Recalled, Reminder
 class Claim:
     """One attempt to be made."""
 
-    def __init__(self, reminder: Reminder) -> None:
+    def __init__(self, reminder: Reminder, *, repeatable: bool = True) -> None:
+        """`repeatable`: whether it is made again after a crash, as the store has it written down."""
         self.reminder = reminder
+        self.repeatable = repeatable
         self.held = True
         self.queued = False
         self.recalled = False
@@ -52,14 +54,17 @@ class Claims:
         claim.queued, claim.handed = False, True
         self.in_hand += 1
 
-    def hold(self, reminders: Sequence[Reminder]) -> Callable[[], None]:
-        """On the writer's thread, inside the transaction that claims them. Returns how to undo that."""
+    def hold(self, reminders: Sequence[Reminder], once: Collection[str] = ()) -> Callable[[], None]:
+        """On the writer's thread, inside the transaction that claims them. Returns how to undo that.
+
+        `once`: the methods whose attempts are claimed as not to be repeated.
+        """
         replaced = []  # what ended or was recalled in the same batch, whose undoing comes after this
         with self.lock:
             for reminder in reminders:
                 if claim := self._claims.get(reminder.id):
                     replaced.append(claim)
-                self._claims[reminder.id] = Claim(reminder)
+                self._claims[reminder.id] = Claim(reminder, repeatable=reminder.method not in once)
 
         def undo() -> None:
             self.forget(reminders)

@@ -116,11 +116,15 @@ class Generation:
 
     def _use(self, spec: MethodSpec, template: Template) -> None:
         pool = self._make_pool(spec, template)
+        if self._stopped:
+            pool.stop()
         before = self.pools.get(spec.method)
+        if before is not None:
+            # First, so that who asks how many attempts of a method run never misses one.
+            self.replaced.append(before)
         self.pools[spec.method] = pool
         if before is not None:
-            before.hand_over_to(pool)
-            self.replaced.append(before)
+            before.hand_over()
 
     def _add(self, template: Template) -> Template:
         self._templates.append(template)

@@ -135,7 +135,9 @@ class Pool(StarterCallbacks):
 
         def start() -> None:
             self._keep_until = max(self._keep_until, clock.monotonic() + seconds + PAUSE)
-            if not self._workers and not self._starter.resting and not self._stopping:
+            # Attempts may run in the pool that this one has taken the method from.
+            free = self._owner.busy(self) < self._limits.concurrency
+            if free and not self._workers and not self._starter.resting and not self._stopping:
                 self._start_worker()
 
         self._loop.call(start)
@@ -149,9 +151,9 @@ class Pool(StarterCallbacks):
             queue, self._queue = self._queue, []
             return queue
 
-    def hand_over_to(self, other: Pool) -> None:
+    def hand_over(self) -> None:
         """Another pool has the method from now on."""
-        other.enqueue(self.take_queue())
+        self._owner.enqueue(self.take_queue())
         self.stop()
 
     def stop(self) -> None:
@@ -320,6 +322,8 @@ class Pool(StarterCallbacks):
         if last or self._stopping:
             self._let_go(worker)
         self.dispatch()
+        if not self._workers:
+            self._owner.cooled()
         if self._idle and self._retire is None:
             self._retire = self._loop.after(_IDLE, self._retire_idle)
 

@@ -246,15 +246,17 @@ class Scheduler:
         # First what has ended: of several methods more may end than a pass settles, and a crash would repeat it all.
         behind = len(endings) < len(self._endings)
         try:
+            wants = [] if idle or behind else self._wants(_earlier(self._next, hints), now, most)
+            once = {want.method for want in wants if not want.repeatable}
             turn = self._store.turn(
                 settlements,
-                [] if idle or behind else self._wants(_earlier(self._next, hints), now, most),
+                wants,
                 now,
                 policy=policy,
                 allowance=self._pace.allowance(now),
                 # A clock that is plainly wrong makes nothing late; and what is late can wait for what is due.
                 expiring=0 if idle else self._portion.most,
-                hold=claims.hold,
+                hold=lambda claimed: claims.hold(claimed, once),
             )
         except BaseException:
             self._unattended = now if self._unattended is None else min(self._unattended, now)
