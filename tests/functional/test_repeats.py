@@ -8,6 +8,7 @@ from tests.functional.test_routes import LAMP, NOW, api, shared  # noqa: F401 fi
 from tifftockd.clock import SECOND
 from tifftockd.handlers.registry import Registry
 from tifftockd.reminder import Outcome, State
+from tifftockd.settling import Policy, expire
 
 # ---- what is accepted and shown
 
@@ -131,6 +132,26 @@ def test_what_is_to_come_can_be_seen(api, query, count):  # noqa: F811
     found = [datetime.fromisoformat(text) for text in api.get(f"/reminder/{made['id']}/occurrences{query}")]
     assert found == [found[0] + number * timedelta(minutes=15) for number in range(count)]
     assert api.refused("GET", f"/reminder/{made['id'] + 1}/occurrences")[0] == 404
+
+
+@pytest.mark.parametrize(
+    ("fields", "behind"),
+    [
+        ({"count": 6}, ["14:30"]),
+        ({"count": 3}, []),
+        ({"until": "14:45"}, ["14:30", "14:45"]),
+        ({"count": 6, "catch_up": "all"}, ["13:30", "13:45", "14:00", "14:15", "14:30"]),
+    ],
+)
+def test_what_has_passed_and_will_not_fire_is_none_of_it(api, fields, behind):  # noqa: F811
+    body = {"repeat": "*:0/15", "message": "tea", "method": "log"} | fields
+    _, made, _ = api.request("POST", "/remind", body)
+    where = f"/reminder/{made['id']}/occurrences"
+    api.now += 80 * 60 * SECOND  # 14:20, and the one of 13:15 is still being tried
+    assert [text[11:16] for text in api.get(where)] == ["13:15", *behind]
+    ended = expire(api.store.get(made["id"]), api.now, Policy(SECOND))
+    api.store.settle([ended._replace(state=State.MISSED, next=None)])
+    assert len(api.get(where)) == 1
 
 
 # ---- snooze

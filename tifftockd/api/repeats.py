@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
-from itertools import islice
+from collections.abc import Iterator, Mapping
+from datetime import tzinfo
+from itertools import dropwhile, islice
 from typing import Any
 
 from tifftockd.api.access import member
@@ -18,26 +19,40 @@ from tifftockd.api.route import Answer, Api, Request, route
 from tifftockd.api.strict import to_json
 from tifftockd.clock import Micros
 from tifftockd.errors import InvalidInput, Misfit, NotFound, Replayed
-from tifftockd.reminder import FINAL, Draft, Entry, Outcome, Reminder
+from tifftockd.reminder import FINAL, CatchUp, Draft, Entry, Occurrence, Outcome, Reminder
 from tifftockd.settling import following
 from tifftockd.store import HistoryQuery
 from tifftockd.when import format_instant, zone_or
 
 _USUAL = 10
+# Occurrences of one with a count that are looked through at the most.
+_MOST_COUNTED = 20_000
 N = number("n", 1, 1000, f"So many at the most; without it {_USUAL}.")
 
 
 @route("GET /reminder/<id>/occurrences", access=member, query=(N,), gives={200: "Occurrences"}, errors=(404, 409))
 def list_occurrences(api: Api, request: Request, id_: int) -> Answer:
-    """Give an array of the instants at which it is due, the present one first."""
+    """Give an array of the instants at which it is due, the present one first, and of those behind it what may fire."""
     reminder = api.store.get(id_)
     zone = zone_or(reminder.tz, request.config.zone)
     most = read_number(request.query, N) or _USUAL
     try:
-        rest = [one.due for one in islice(following(reminder, zone, reminder.due), most - 1)]
+        rest = [one.due for one in islice(_behind(reminder, zone, request.now), most - 1)]
     except ValueError as error:
         raise Misfit(f"its 'repeat' cannot be read any more: {error}; send another", field="repeat") from None
     return Answer.of([format_instant(due, zone) for due in (reminder.due, *rest)])
+
+
+def _behind(reminder: Reminder, zone: tzinfo, now: Micros) -> Iterator[Occurrence]:
+    """What comes behind the present occurrence. Of what is overdue, as that is, only what is caught up one by one."""
+    if reminder.repeat is None or reminder.state in FINAL:
+        return iter(())
+    if reminder.repeat.catch_up is CatchUp.ALL:
+        return following(reminder, zone, reminder.due)
+    if reminder.repeat.count is None:
+        return following(reminder, zone, max(reminder.due, now))
+    counted = islice(following(reminder, zone, reminder.due), _MOST_COUNTED)
+    return dropwhile(lambda one: one.due <= now, counted)
 
 
 @route(
