@@ -74,6 +74,12 @@ def test_a_folder_that_is_none_is_reported(folder):
     assert find_dropins(file) == [Dropin(str(file), refused="cannot be listed: Not a directory")]
 
 
+def test_a_folder_that_has_just_gone_is_reported(folder, monkeypatch):
+    monkeypatch.setattr(os, "listdir", lambda _folder: ["lamp.py"])
+    [gone] = find_dropins(folder / "gone")
+    assert gone.refused == "cannot be read: No such file or directory"
+
+
 def test_a_folder_that_may_not_be_listed_is_reported(folder):
     loop = folder / "loop"
     loop.symlink_to(loop)

@@ -124,6 +124,14 @@ def test_of_its_last_worker_that_is_let_go_is_told():
     worker.close.assert_called_once_with()
 
 
+def test_its_last_worker_is_kept_for_what_waits_for_its_instant():
+    pool = made(due(1, late=-SECOND))
+    worker = Mock(idle_since=clock.monotonic() - 61)
+    pool._workers, pool._idle = {worker}, [worker]
+    pool._retire_idle()
+    assert pool.is_warm()
+
+
 def test_of_its_last_worker_that_dies_is_told_as_well():
     pool = made([])
     worker = Mock()

@@ -358,7 +358,7 @@ class Pool(StarterCallbacks):
         self._retire = None
         now = clock.monotonic()
         for worker in [worker for worker in self._idle if worker.idle_since + _IDLE <= now]:
-            if len(self._workers) == 1 and now < self._keep_until:
+            if len(self._workers) == 1 and (self._queue or now < self._keep_until):
                 continue
             self._let_go(worker)
         if not self._workers:

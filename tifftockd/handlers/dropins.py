@@ -88,6 +88,8 @@ def find_dropins(folder: Path, only: str | None = None) -> list[Dropin]:
         _check(os.stat(folder), str(folder))
     except LoadError as error:
         return [Dropin(str(folder / name), refused=error.message) for name in found]
+    except OSError as error:
+        return [Dropin(str(folder), refused=f"cannot be read: {error.strerror}")]
     return [_open_program(folder / name, names) if name in programs else _read_module(folder / name) for name in found]
 
 
