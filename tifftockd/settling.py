@@ -123,19 +123,23 @@ def supersede(reminder: Reminder, now: Micros, policy: Policy) -> Settlement | N
         return None
     unwatched = repeat.catch_up is CatchUp.NONE and reminder.due < policy.since
     try:
-        passed, coming, why = _coming(reminder, repeat, now, policy, None)
+        listed_from = _listed_from(reminder, now, policy)
+        passed, coming, why = _coming(reminder, repeat, now, policy, None, listed_from)
     except Exception:  # noqa: BLE001
         return None  # its end tells why there is no other
     if not unwatched and (coming is None or coming.due > now):
         return None
     return Settlement(
         reminder, Outcome.MISSED, State.MISSED if coming is None else State.PENDING, reminder.fire_at, 0, 0, 0,
-        None, now, _told(why, reminder, now, policy), None, passed, why, coming,
+        None, now, _told(why, reminder, listed_from, policy), None, passed, why, coming,
     )  # fmt: skip
 
 
 def _first_time(reminder: Reminder) -> bool:
-    """Whether an occurrence that has been claimed was never before: a change begins to count the attempts anew."""
+    """Whether an occurrence that has been claimed was never before.
+
+    A change begins to count the attempts anew, but leaves the instant of what had been tried behind that of the rest.
+    """
     return reminder.attempts == 1 and reminder.fire_at == reminder.due
 
 
@@ -148,14 +152,15 @@ def _go_on(ended: Settlement, policy: Policy, begun: Micros | None) -> Settlemen
     if reminder.repeat is None or ended.state is State.PENDING:
         return ended
     try:
-        passed, coming, why = _coming(reminder, reminder.repeat, ended.finished, policy, begun)
+        listed_from = _listed_from(reminder, ended.finished, policy)
+        passed, coming, why = _coming(reminder, reminder.repeat, ended.finished, policy, begun, listed_from)
     except Exception as error:  # noqa: BLE001 one that cannot be settled would hold up all others
         # Of another release of the library, perhaps. It is kept, where it can be seen and changed.
         why = "; ".join(filter(None, (ended.error, f"its 'repeat' cannot be read any more: {error}")))
         return ended._replace(state=State.FAILED, error=why)
     return ended._replace(
         state=ended.state if coming is None else State.PENDING,
-        error=_told(ended.error, reminder, ended.finished, policy),
+        error=_told(ended.error, reminder, listed_from, policy),
         passed=passed,
         passed_why=why,
         next=coming,
@@ -163,7 +168,7 @@ def _go_on(ended: Settlement, policy: Policy, begun: Micros | None) -> Settlemen
 
 
 def _coming(
-    reminder: Reminder, repeat: Repeat, now: Micros, policy: Policy, begun: Micros | None
+    reminder: Reminder, repeat: Repeat, now: Micros, policy: Policy, begun: Micros | None, listed_from: Micros
 ) -> tuple[tuple[Micros, ...], Occurrence | None, str]:
     """The occurrences that are missed, the one that is armed next (None after the last), and why they are missed.
 
@@ -180,7 +185,7 @@ def _coming(
         return watched and at + reminder.max_late >= now and not overlaps(at)
 
     passed: list[Occurrence] = []
-    for coming in following(reminder, zone_or(reminder.tz, policy.zone), _listed_from(reminder, now, policy)):
+    for coming in following(reminder, zone_or(reminder.tz, policy.zone), listed_from):
         # What is skipped is skipped at once: in the next pass nobody would know any more that it overlapped.
         full = len(passed) == MOST_PASSED and coming.due <= now and not overlaps(coming.due)
         if coming.due > now or full or (each and may_fire(coming.due)):
@@ -225,6 +230,8 @@ def _listed_from(reminder: Reminder, now: Micros, policy: Policy) -> Micros:
     if repeat is None or repeat.count is not None or now - due <= MOST_LISTED * SECOND:
         return due
     expression, zone = repeat.expression, zone_or(reminder.tz, policy.zone)
+    if now - due <= _LISTED and len(_some(expression, zone, due, now)) <= MOST_LISTED:
+        return due
     listed = _listed_span(expression, zone, now // _HOUR * _HOUR)
     if repeat.catch_up is CatchUp.ALL:
         listed = max(listed, reminder.max_late)  # they fire
@@ -245,25 +252,26 @@ def _listed_from(reminder: Reminder, now: Micros, policy: Policy) -> Micros:
     return max(due, before - listed)
 
 
+def _some(expression: str, zone: tzinfo, after: Micros, until: Micros) -> list[Micros]:
+    """The occurrences between these; of more than are listed so many and one."""
+    due = takewhile(lambda at: at <= until, occurrences(expression, zone, after))
+    return [*islice(due, MOST_LISTED + 1)]
+
+
+# It is asked in the transaction that settles, and with the hour alike for all that come in the same rhythm.
 @lru_cache(maxsize=256)
 def _listed_span(expression: str, zone: tzinfo, until: Micros) -> Micros:
-    """How long before `until` the time is in which there are no more occurrences than are listed."""
+    """How long before `until`, a full hour, the time is in which there are no more occurrences than are listed."""
     span = _LISTED
-    while True:
-        due = takewhile(lambda at: at <= until, occurrences(expression, zone, until - span))
-        found = [*islice(due, MOST_LISTED + 1)]
-        if len(found) <= MOST_LISTED:
-            return span
-        # If they come evenly it is this at once.
+    while len(found := _some(expression, zone, until - span, until)) > MOST_LISTED:
+        # At once the right one, if they come evenly; in any case so much shorter that it ends soon.
         span = min(found[-1] - found[0], span * 3 // 4)
+    return span
 
 
-def _told(error: str | None, reminder: Reminder, now: Micros, policy: Policy) -> str | None:
+def _told(error: str | None, reminder: Reminder, listed_from: Micros, policy: Policy) -> str | None:
     """The error, and that there is more than the history says."""
-    if error is None:
-        return None
-    listed_from = _listed_from(reminder, now, policy)
-    if listed_from == reminder.due:
+    if error is None or listed_from == reminder.due:
         return error
     until = format_instant(listed_from, zone_or(reminder.tz, policy.zone))
     return f"{error}; those until {until} were missed too, and are not listed"

@@ -131,6 +131,9 @@ def test_where_the_disk_refuses_to_clean_the_rest_goes_on_and_it_is_tried_again_
     for later in (now, now + 3599 * SECOND):
         assert not cleaning.step(10, later, days=30, most=1)
     assert cleaning.next(now) == now + 3600 * SECOND
+    # Nor does a reload in between have it look again and again.
+    assert not cleaning.step(10, now, days=10, most=1)
+    assert cleaning.next(now) == now + 3600 * SECOND
     cleaning.step(10, cleaning.next(now), days=30, most=1)
     assert len(tries) == 2
 

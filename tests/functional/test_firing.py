@@ -1,6 +1,7 @@
 """From the request to the record of how it ended, through the real daemon."""
 
 import time
+from datetime import UTC, datetime, timedelta
 
 import pytest
 
@@ -92,18 +93,28 @@ def test_a_retry_that_would_be_too_late_is_not_made(daemon, tmp_path):
     assert daemon.state(made) == "failed"
 
 
-def test_what_waits_to_be_tried_again_goes_on_waiting_when_something_else_is_changed(shared, tmp_path):
+def test_what_waits_to_be_tried_again_is_tried_now_when_it_is_changed(shared, tmp_path):
     options = {"file": str(tmp_path / "note"), "raise": "transient", "retry_after": 3600}
     made = shared.remind(method="note", options=options)
     assert shared.outcome(made)["outcome"] == "failed"
-    changed = shared.request("PATCH", f"/reminder/{made['id']}", {"message": "better words", "retries": 0}).json
-    assert (changed["when"], changed["state"], changed["attempts"]) == (made["when"], "pending", 0)
+    changed = shared.request("PATCH", f"/reminder/{made['id']}", {"message": "better words"}).json
+    assert (changed["when"], changed["attempts"]) == (made["when"], 0)
     assert changed["key"] != made["key"]
-    # One that is due after that has been attempted, and this one has not.
-    shared.outcome(shared.remind(method="note", options={"file": str(tmp_path / "other")}))
-    assert len(shared.history(made)) == 1
-    shared.request("PATCH", f"/reminder/{made['id']}", {"in": 0})
     assert shared.outcome(made, 2)["message"] == "better words"
+
+
+def test_an_occurrence_that_was_tried_before_a_downtime_is_not_passed_over_when_it_is_changed(daemon, tmp_path):
+    daemon.start()
+    soon = datetime.now(UTC) + timedelta(seconds=2)
+    options = {"file": str(tmp_path / "note"), "raise": "transient", "retry_after": 3600}
+    body = {"repeat": f"{soon:%H:%M:%S}", "tz": "UTC", "catch_up": "none", "message": "once a day", "method": "note"}
+    made = daemon.request("POST", "/remind", body | {"options": options}).json
+    assert daemon.outcome(made)["outcome"] == "failed"
+    daemon.stop()
+    daemon.start()
+    daemon.request("PATCH", f"/reminder/{made['id']}", {"message": "better words"})
+    tried = daemon.outcome(made, 2)
+    assert (tried["outcome"], tried["due"], tried["message"]) == ("failed", made["when"], "better words")
 
 
 @pytest.mark.parametrize("how", ["permanent"])

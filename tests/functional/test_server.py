@@ -1277,6 +1277,22 @@ def test_so_many_large_bodies_are_taken_in_at_a_time(monkeypatch, served):
     assert raw(served, b"POST / HTTP/1.0\r\nContent-Length: %d\r\n\r\n" % large + b"x" * large)[0] == 200
 
 
+def test_a_large_body_that_is_given_up_makes_room_whatever_the_application_keeps(path):
+    kept = []
+
+    def app(environ, start_response):
+        kept.append(environ)
+        return echo(environ, start_response)
+
+    with serving(open_sockets([unix(path)]), app), connect(path) as sock:
+        sock.sendall(b"GET / HTTP/1.1\r\nHost: x\r\n\r\n")
+        assert sock.recv(1000)
+        post(sock, 2_000_000, 1_500_000)
+        until(lambda: len(parser_module._large) == 1)
+        sock.close()
+        until(lambda: not parser_module._large)
+
+
 def test_without_a_descriptor_for_it_a_connection_is_left_waiting_and_not_tried_without_a_pause(
     monkeypatch, impatient, served, capfd
 ):

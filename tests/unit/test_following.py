@@ -7,6 +7,7 @@ import pytest
 from hypothesis import example, given, strategies as st
 
 from tests.unit.test_settling import CLAIMED
+from tifftockd import settling
 from tifftockd.clock import SECOND
 from tifftockd.reminder import CatchUp, Ending, Outcome, Overlap, Repeat, State, Verdict
 from tifftockd.repeat import occurrences
@@ -222,6 +223,21 @@ def test_of_those_that_were_missed_so_many_are_listed_and_the_last_ones(expressi
     # The first stands for those that are not.
     assert listed[1:] == every[len(every) - len(listed) + 1 :]
     assert min(len(every), MOST_LISTED // 2) <= len(listed) <= MOST_LISTED + 1
+
+
+def test_of_few_that_were_missed_few_are_looked_at(monkeypatch):
+    """Many reminders that are overdue are settled in one transaction."""
+    looked = []
+
+    def counted(*asked):
+        for due in occurrences(*asked):
+            looked.append(due)
+            yield due
+
+    monkeypatch.setattr(settling, "occurrences", counted)
+    now = DUE + 3 * HOUR
+    assert after(supersede(hourly(), now, policy(now))) == ([1, 2], 3)
+    assert len(looked) < 10
 
 
 def fired_after(reminder, now, rules):

@@ -237,12 +237,12 @@ class Executor:
             by_method.setdefault(claim.reminder.method, []).append(claim)
         for method, queue in by_method.items():
             pool = self._current.pools.get(method)
-            # Nor does a class get what is not to be repeated, and would be.
-            fits = [claim for claim in queue if pool is not None and (pool.repeatable or not claim.repeatable)]
-            if pool is not None and fits:
-                pool.enqueue(fits)
-            if len(fits) < len(queue):
-                self._loop.call(partial(self._return, [claim for claim in queue if claim not in fits]))
+            # Whose attempts are not to be repeated gets none that a crash would have made again.
+            back = [claim for claim in queue if pool is None or (claim.repeatable and not pool.repeatable)]
+            if pool is not None:
+                pool.enqueue(queue if not back else [claim for claim in queue if not claim.repeatable])
+            if back:
+                self._loop.call(partial(self._return, back))
 
     def _return(self, queue: list[Claim]) -> None:
         """The method went away between the claim and now, or another class took it."""

@@ -118,12 +118,12 @@ class Generation:
         pool = self._make_pool(spec, template)
         if self._stopped:
             pool.stop()
-        before = self.pools.get(spec.method)
-        if before is not None:
-            # First, so that who asks how many attempts of a method run never misses one.
+        if (before := self.pools.get(spec.method)) is None:
+            self.pools[spec.method] = pool
+        else:
+            # In this order: who asks how many attempts of a method run never misses one.
             self.replaced.append(before)
-        self.pools[spec.method] = pool
-        if before is not None:
+            self.pools[spec.method] = pool
             before.hand_over()
 
     def _add(self, template: Template) -> Template:

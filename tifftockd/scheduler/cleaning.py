@@ -19,16 +19,16 @@ class Cleaning:
         self._due: Micros | None = 0  # at the start; later when the oldest entry will be old enough
         self._days = 0
         self._more = False
-        self._rests_until: Micros = 0
+        self._rests_until: Micros = 0  # whatever may be due
 
     def step(self, kept: int, now: Micros, days: int, most: int) -> bool:
         """One piece, if it is time: then True. `kept`: how many there are; they may be `days` days old, and `most`.
 
-        Where the disk refuses, the rest can wait: nothing that is due may.
+        Where the disk refuses, the rest waits for an hour: nothing that is due may wait for it.
         """
         keep = days * _DAY
         if days != self._days:  # also after a reload: what may be kept for less time may be old enough now
-            self._days, self._due = days, 0
+            self._days, self._due = days, self._rests_until
         if self._due is None and kept:
             self._due = now + keep
         if not self._more and (self._due is None or now < self._due) and kept <= most:
@@ -39,8 +39,8 @@ class Cleaning:
             self._more = self._store.clean(now - keep, most, now) or self._store.shrink()
             oldest = None if self._more else self._store.oldest(now)
         except StoreUnavailable:
-            self._more, self._due = False, now + _EVERY
-            self._rests_until = self._due
+            again = now + _EVERY
+            self._more, self._due, self._rests_until = False, again, again
             return True
         if not self._more:
             # A reminder of a clock that was ahead has ended in the future.

@@ -16,7 +16,8 @@ from tifftockd.server.tries import Tries, Waiting
 
 # Connections to take at a time, before those that are there have their turn.
 _ACCEPTED = 64
-# Seconds without a try after one that failed, and without such a failure until the next is logged.
+# Seconds without a try after one that failed, if the loop has more to do: else it looks when it sweeps. And seconds
+# without such a failure until the next is logged.
 _REST = 1.0
 _QUIET = 60.0
 
@@ -58,7 +59,7 @@ class _Accepting:
         return bool(super().readable()) and clock.monotonic() >= self._rests_until  # type: ignore[misc]
 
     def _rest(self, error: Exception) -> None:
-        """Whoever comes is still there in a second, and may be taken in then: it would be tried without a pause."""
+        """Whoever comes waits with the kernel, and may be taken in later: it would be tried without a pause."""
         now = clock.monotonic()
         if now >= self._quiet_until:
             report(error)

@@ -78,7 +78,7 @@ class Parser(HTTPRequestParser):  # type: ignore[misc]
             return len(data)
         if self.chunked:
             self._refuse_excess()
-        if self.body_bytes_received > LARGE and self not in _large:
+        if self.error is None and self.body_bytes_received > LARGE and self not in _large:
             self._refuse_crowd()
         if self.error is not None or self.completed:
             # Else waitress would ask for the body of a request that it has refused, or that has none.
@@ -123,7 +123,7 @@ class Parser(HTTPRequestParser):  # type: ignore[misc]
         if len(_large) < _MOST_LARGE:
             _large.add(self)
         else:
-            message = f"{_MOST_LARGE} requests of more than {LARGE} bytes are being sent: try again in a second"
+            message = f"{_MOST_LARGE} requests of more than {LARGE} bytes are being served: try again in a second"
             self._fail(Crowded(message))
 
     def _refuse_excess(self) -> None:

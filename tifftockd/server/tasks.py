@@ -91,4 +91,7 @@ class ApplicationTask(_Task, WSGITask):  # type: ignore[misc]
         """The WSGI environment."""
         environ: dict[str, Any] = super().get_environment()
         environ[PEER] = self.channel.peer
+        # bottle keeps the last environment of each thread, and this would keep the connection, with all that comes of
+        # its next body.
+        environ.pop("waitress.client_disconnected", None)
         return environ

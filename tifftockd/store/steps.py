@@ -8,6 +8,7 @@ import random
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from typing import Any
 
+from tifftockd import clock
 from tifftockd.clock import Micros
 from tifftockd.errors import Firing, NotFound
 from tifftockd.reminder import FINAL, Draft, Entry, Occurrence, Outcome, Recalled, Reminder, Settlement, State
@@ -194,10 +195,12 @@ def cancellation(reminder: Reminder, now: Micros) -> Settlement:
 def rearm(tx: Transaction, reminder: Reminder, draft: Draft) -> Reminder:
     """Replace what it says. A new arming, with a new key, if it was final or an attempt had been made.
 
-    What waits to be tried again goes on waiting, if its time stays as it is.
+    What waits to be tried again is tried now, if its time stays as it is; not at that time, which would make it look
+    like what has never been tried.
     """
-    waits = reminder.state not in FINAL and draft.due == reminder.due
-    values = arm(draft) | {"id": reminder.id, "fire_at": reminder.fire_at if waits else draft.due}
+    tried = reminder.attempts or reminder.fire_at != reminder.due
+    again = tried and reminder.state not in FINAL and draft.due == reminder.due
+    values = arm(draft) | {"id": reminder.id, "fire_at": max(draft.due, clock.now()) if again else draft.due}
     if reminder.state not in FINAL and reminder.attempts == 0:
         values["key"] = reminder.key
     tx.execute(sql.REARM, values)
