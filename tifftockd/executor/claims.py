@@ -15,8 +15,8 @@ from tifftockd.reminder import Recalled, Reminder
 class Claim:
     """One attempt to be made."""
 
-    def __init__(self, reminder: Reminder, *, repeatable: bool = True) -> None:
-        """`repeatable`: whether it is made again after a crash, as the store has it written down."""
+    def __init__(self, reminder: Reminder, *, repeatable: bool = False) -> None:
+        """`repeatable`: whether a crash would have it made again, as the store has it written down."""
         self.reminder = reminder
         self.repeatable = repeatable
         self.held = True
@@ -54,17 +54,17 @@ class Claims:
         claim.queued, claim.handed = False, True
         self.in_hand += 1
 
-    def hold(self, reminders: Sequence[Reminder], once: Collection[str] = ()) -> Callable[[], None]:
+    def hold(self, reminders: Sequence[Reminder], repeatable: Collection[str] = ()) -> Callable[[], None]:
         """On the writer's thread, inside the transaction that claims them. Returns how to undo that.
 
-        `once`: the methods whose attempts are claimed as not to be repeated.
+        `repeatable`: the methods whose attempts a crash would have made again.
         """
         replaced = []  # what ended or was recalled in the same batch, whose undoing comes after this
         with self.lock:
             for reminder in reminders:
                 if claim := self._claims.get(reminder.id):
                     replaced.append(claim)
-                self._claims[reminder.id] = Claim(reminder, repeatable=reminder.method not in once)
+                self._claims[reminder.id] = Claim(reminder, repeatable=reminder.method in repeatable)
 
         def undo() -> None:
             self.forget(reminders)

@@ -247,7 +247,7 @@ class Scheduler:
         behind = len(endings) < len(self._endings)
         try:
             wants = [] if idle or behind else self._wants(_earlier(self._next, hints), now, most)
-            once = {want.method for want in wants if not want.repeatable}
+            repeatable = {want.method for want in wants if want.repeatable}
             turn = self._store.turn(
                 settlements,
                 wants,
@@ -256,7 +256,7 @@ class Scheduler:
                 allowance=self._pace.allowance(now),
                 # A clock that is plainly wrong makes nothing late; and what is late can wait for what is due.
                 expiring=0 if idle else self._portion.most,
-                hold=lambda claimed: claims.hold(claimed, once),
+                hold=lambda claimed: claims.hold(claimed, repeatable),
             )
         except BaseException:
             self._unattended = now if self._unattended is None else min(self._unattended, now)
