@@ -110,3 +110,18 @@ def test_who_dies_before_all_commands_were_sent_takes_all_children_along_and_no_
     assert (gone, set(deaths)) == ([True], {-1})
     assert os.read(read_end, 1) == b""
     os.close(read_end)
+
+
+@pytest.mark.parametrize("commands", [1, 2])
+def test_what_a_process_has_said_is_heard_although_it_ends_with_commands_unread(commands):
+    loop, told = Loop("test"), []
+    ours, theirs = pair(socket.SOCK_SEQPACKET)
+    forker = Forker(loop, ours, lambda: told.append("gone"))
+    forker.hello = told.append
+    theirs.send(json.dumps({"error": "the lamp is broken"}).encode())
+    forker.fork({}, [], told.append)
+    theirs.close()
+    for _ in range(1, commands):
+        forker.fork({}, [], told.append)
+    wait_until(lambda: loop._turn() or len(told) == 2 + commands, "its end")
+    assert told == [{"error": "the lamp is broken"}, "gone", *[-1] * commands]

@@ -100,8 +100,10 @@ class Forker:
             socket.send_fds(self._control, [data], descriptors)
         except BlockingIOError:
             return False
+        except ConnectionError:
+            pass  # it is dead; what it has said is read before its end
         except OSError:
-            self._loop.call(self._end)  # it is dead
+            self._loop.call(self._end)
         return True
 
     def _send_on(self) -> None:
@@ -119,7 +121,8 @@ class Forker:
     def _receive(self) -> None:
         try:
             data = self._control.recv(_MESSAGE_BYTES)
-        except BlockingIOError:
+        except (BlockingIOError, ConnectionResetError):
+            # That it has not read all commands is told once, and before what it has said.
             return
         except OSError:
             data = b""
