@@ -57,28 +57,15 @@ def run_kills(folder, seed, count, told=lambda number: None):
     with Outside(folder) as outside:
         daemon.settings |= SETTINGS | outside.settings
         clients = [Client(f"client{n}", seed, daemon, outside, recorder) for n in range(_CLIENTS)]
-        try:
-            for client in clients:
-                client.start()
+
+        def live():
             for number in range(1, count + 1):
                 _live_and_die(daemon, chance, recorder)
                 recorder.down()
                 told(number)
             daemon.start()
-            for client in clients:
-                client.stop()
-                if client.error is not None:
-                    raise client.error
-            drain(daemon)
-            history = recorder.history()
-            collect(daemon, history)
-            daemon.stop()
-            history.effects = outside.effects()
-        finally:
-            for client in clients:
-                client.stop()
-            if daemon.process is not None:
-                kill_all(daemon)
+
+        history = observed(daemon, outside, clients, recorder, live)
     return Run(history, count, time.monotonic() - began, integrity(daemon.database))
 
 
@@ -112,8 +99,31 @@ def _kill_one(daemon, chance):
         kill(chance.choice(others))
 
 
+def observed(daemon, outside, clients, recorder, live):
+    """The history of a daemon that `live` runs while clients use it, until nothing is left to do."""
+    try:
+        for client in clients:
+            client.start()
+        live()
+        for client in clients:
+            client.stop()
+            if client.error is not None:
+                raise client.error
+        drain(daemon)
+        history = recorder.history()
+        collect(daemon, history)
+        daemon.stop()
+        history.effects = outside.effects()
+        return history
+    finally:
+        for client in clients:
+            client.stop()
+        if daemon.process is not None:
+            kill_all(daemon)
+
+
 def drain(daemon):
-    """Wait until nothing is left to do, but for what is due much later."""
+    """Wait until nothing is left to do, but for what is due much later. False: something was, after a minute."""
 
     def idle():
         soon = now() + _SOON
@@ -121,8 +131,9 @@ def drain(daemon):
         return not any(one["state"] == "firing" or instant(one["when"]) <= soon for one in answer)
 
     end = time.monotonic() + _DRAIN
-    while not idle() and time.monotonic() < end:
+    while not (done := idle()) and time.monotonic() < end:
         time.sleep(0.1)
+    return done
 
 
 def collect(daemon, history):

@@ -10,13 +10,14 @@ from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[2]))
 
-from tests.soak import contract, crash_points, disk_errors, kills, long_life, power_loss, recovery, repeat
+from tests.soak import contract, crash_points, delays, disk_errors, kills, long_life, power_loss, recovery, repeat
 
 QUESTIONS = {
     "crash-points": crash_points,
     "power-loss": power_loss,
     "disk-errors": disk_errors,
     "kills": kills,
+    "delays": delays,
     "recovery": recovery,
     "long-life": long_life,
     "contract": contract,
