@@ -18,7 +18,6 @@ from tifftockd.ctl.errors import EX_REFUSED, EX_TEMPFAIL, Failure, Refused, Usag
 from tifftockd.ctl.screen import Screen
 from tifftockd.ctl.text import harmless
 
-_FINAL = ("failed", "uncertain", "missed")
 # Seconds between two looks at whether an attempt has ended: at first often, then less.
 _SHORTEST_LOOK, _LONGEST_LOOK = 0.01, 0.5
 
@@ -226,7 +225,7 @@ def _rearm(options: argparse.Namespace, screen: Screen, client: Client) -> int:
     fields = {} if options.when is None else read_when(options.when)
     if not fields:
         found = shapes.reminder(client, options.id)
-        if found["state"] not in {*_FINAL, "firing"}:  # which the daemon refuses in its own words
+        if found["state"] not in {*shapes.FINAL, "firing"}:  # which the daemon refuses in its own words
             due = times.relative(found["when"], times.now())
             again = "snooze {} 1s" if found.get("repeat") else "rearm {} now"
             how = f"to fire it at once: tifftockctl {again.format(options.id)}"

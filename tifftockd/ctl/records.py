@@ -14,6 +14,7 @@ from typing import Any, NamedTuple, NoReturn
 
 from tifftockd.ctl.client import no_constant
 from tifftockd.ctl.errors import EX_DATAERR, Failure
+from tifftockd.ctl.shapes import FINAL
 
 # What a reminder may be made of.
 FIELDS = (
@@ -22,7 +23,6 @@ FIELDS = (
 )
 # What a daemon adds to it: no part of what is to be made.
 SERVER_MADE = ("id", "state", "attempts", "key", "owner", "created", "last_error", "snoozed_from")
-_ENDED = ("failed", "uncertain", "missed")
 _OF_REPEAT = ("until", "count", "catch_up", "overlap")
 # In CSV, where all is text
 _NUMBERS = ("retries", "count")
@@ -287,7 +287,7 @@ def _fields(item: Any, dropped: dict[str, int]) -> dict[str, Any]:
         else:
             raise _Wrong(_unknown(name))
     if given:
-        if "repeat" in fields and item.get("state") in _ENDED:
+        if "repeat" in fields and item.get("state") in FINAL:
             raise _Wrong(f"it has ended, as {item['state']}: none of its occurrences is to come")
         # It shows its present occurrence, and what it would do if it repeated.
         for name in ("when",) if "repeat" in fields else _OF_REPEAT:

@@ -7,6 +7,9 @@ from typing import Any
 
 from tifftockd.ctl.client import Client
 
+# The states of a reminder that has ended and is kept.
+FINAL = ("failed", "uncertain", "missed")
+
 _TEXT = (str,)
 _PERHAPS = (str, NoneType)
 _WHOLE = (int,)
