@@ -10,6 +10,7 @@ from __future__ import annotations
 import argparse
 import hashlib
 from collections.abc import Iterator, Sequence
+from itertools import islice
 from typing import Any, NamedTuple
 
 from tifftockd.ctl import shapes
@@ -27,6 +28,8 @@ _MOST, _LARGEST = 1000, 4 * 1024 * 1024
 _STOP = None
 # So many bad lines are named; the rest is counted.
 _NAMED = 50
+# So many fields
+_FIELDS_NAMED = 10
 
 
 class Batch(NamedTuple):
@@ -39,8 +42,10 @@ class Batch(NamedTuple):
 def import_file(options: argparse.Namespace, screen: Screen, client: Client) -> int:
     """Run the command and return its exit code. Failure."""
     found = read_records(_read(options.file), options.format)
-    for name, times in found.dropped.items():
-        screen.note(f"the field {name[:64]} is not imported ({count(times, 'time')})")
+    if found.dropped:
+        some = ", ".join(name[:64] for name in islice(found.dropped, _FIELDS_NAMED))
+        more = ", and others" if len(found.dropped) > _FIELDS_NAMED else ""
+        screen.note(f"not imported, as reminders have no such field: {some}{more}")
     batches = list(_batches(found.records))
     before, bad = _look(screen, client, batches)
     bad = sorted([*found.bad, *bad])

@@ -25,7 +25,7 @@ FIELDS = (
 SERVER_MADE = ("id", "state", "attempts", "key", "owner", "created", "last_error", "snoozed_from")
 _OF_REPEAT = ("until", "count", "catch_up", "overlap")
 # In CSV, where all is text
-_NUMBERS = ("retries", "count")
+_NUMBERS = ("retries", "count", "id")
 _OPTION = "options."
 _WHOLE = re.compile(r"[0-9]{1,19}")
 _SPACE = re.compile(r"[ \t\r\n]*")
@@ -51,11 +51,11 @@ class Bad(NamedTuple):
 
 
 class Found(NamedTuple):
-    """What a file holds. `dropped`: fields that are no part of a reminder, and how often each was there."""
+    """What a file holds. `dropped`: fields that mean nothing to the daemon, each once, in their order."""
 
     records: list[Record]
     bad: list[Bad]
-    dropped: dict[str, int]
+    dropped: dict[str, None]
 
 
 class _Wrong(ValueError):
@@ -251,7 +251,7 @@ def _row(names: Sequence[str], cells: Sequence[str]) -> dict[str, Any] | _Wrong:
         return _Wrong(f"it has {len(cells)} cells, and the first line {len(names)}: put what has a comma into quotes")
     fields: dict[str, Any] = {}
     for name, cell in zip(names, cells, strict=False):
-        if not cell or name in SERVER_MADE:
+        if not cell:
             continue
         if name.startswith(_OPTION):
             fields.setdefault("options", {})[name.removeprefix(_OPTION)] = cell
@@ -271,7 +271,7 @@ def _row(names: Sequence[str], cells: Sequence[str]) -> dict[str, Any] | _Wrong:
 # ---- from what is there to what is to be made
 
 
-def _fields(item: Any, dropped: dict[str, int]) -> dict[str, Any]:
+def _fields(item: Any, dropped: dict[str, None]) -> dict[str, Any]:
     """The fields of a reminder. _Wrong, as far as it can be told without the daemon."""
     if not isinstance(item, dict):
         raise _Wrong('it is not an object like {"when": "tomorrow 9:00", "message": "tea", "method": "log"}')
@@ -282,8 +282,10 @@ def _fields(item: Any, dropped: dict[str, int]) -> dict[str, Any]:
         if name in FIELDS:
             if value is not None:
                 fields[name] = value
-        elif name in SERVER_MADE or given:
-            dropped[name] = dropped.get(name, 0) + 1
+        elif name in SERVER_MADE:
+            pass
+        elif given:
+            dropped[name] = None
         else:
             raise _Wrong(_unknown(name))
     if given:
