@@ -54,7 +54,7 @@ class Run:
 def run_delays(folder, seed, lives):
     """So many lives, of some seconds each."""
     chance = random.Random(seed)
-    daemon = Daemon(folder, spawn=lambda command, **how: _delayed(chance, command, **how)).prepare()
+    daemon = delayed_daemon(folder, chance).prepare()
     daemon.dropin("mark.py", MARK + _NARROW)
     recorder = Recorder()
     complaints = []
@@ -86,6 +86,11 @@ def run_delays(folder, seed, lives):
     if (found := integrity(daemon.database)) != "ok":
         complaints.append(f"the database: {found}")
     return Run(history, complaints, _figures(history))
+
+
+def delayed_daemon(folder, chance):
+    """One whose threads stand still now and then, each time that it is started in another way."""
+    return Daemon(folder, spawn=lambda command, **how: _delayed(chance, command, **how))
 
 
 def _delayed(chance, command, **how):

@@ -10,7 +10,18 @@ from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[2]))
 
-from tests.soak import contract, crash_points, delays, disk_errors, kills, long_life, power_loss, recovery, repeat
+from tests.soak import (
+    contract,
+    crash_points,
+    delays,
+    disk_errors,
+    kills,
+    long_life,
+    power_loss,
+    recovery,
+    repeat,
+    rhythms,
+)
 
 QUESTIONS = {
     "crash-points": crash_points,
@@ -18,6 +29,7 @@ QUESTIONS = {
     "disk-errors": disk_errors,
     "kills": kills,
     "delays": delays,
+    "rhythms": rhythms,
     "recovery": recovery,
     "long-life": long_life,
     "contract": contract,
