@@ -110,11 +110,6 @@ class Unavailable(TifftockError):
     kind = "unavailable"
     retry_after = 1
 
-    def __init__(self, message: str, *, field: str | None = None, retry_after: int | None = None) -> None:
-        super().__init__(message, field=field)
-        if retry_after is not None:
-            self.retry_after = retry_after
-
 
 class StoreUnavailable(Unavailable):
     """The store cannot take or give what was asked."""
