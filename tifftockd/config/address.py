@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import re
+from ipaddress import AddressValueError, IPv6Address
 from typing import NamedTuple
 
 from tifftockd.config.values import Unusable
@@ -79,9 +80,6 @@ def _http(text: str) -> Address:
 
 
 def _ipv6(text: str) -> str:
-    # Heavy, and used here only.
-    from ipaddress import AddressValueError, IPv6Address
-
     try:
         IPv6Address(text)
     except AddressValueError:
