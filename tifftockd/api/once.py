@@ -9,7 +9,7 @@ from collections.abc import Callable
 from typing import Any
 
 from tifftockd.api.access import Peer
-from tifftockd.api.route import Answer, Parameter, Request
+from tifftockd.api.route import Answer, Api, Parameter, Request
 from tifftockd.errors import InvalidInput
 from tifftockd.reminder import Reminder
 from tifftockd.store import Once
@@ -26,10 +26,14 @@ KEY = Parameter(
 )
 
 
-def read_once(request: Request, route: str, body: Any, answer: Callable[[list[Reminder]], bytes]) -> Once | None:
+def read_once(
+    api: Api, request: Request, route: str, body: Any, answer: Callable[[list[Reminder]], bytes]
+) -> Once | None:
     """What this request's key stands for, or None without one; `answer` says what there is to say of reminders.
 
-    Bodies are compared as they were read, not as they were written: `{"a":1}` is `{ "a": 1 }`. InvalidInput.
+    Bodies are compared as they were read, not as they were written: `{"a":1}` is `{ "a": 1 }`. InvalidInput; Replayed
+    if it was answered before, KeyReused if something else was. To be called before the body is judged: a repeat may
+    come when its time has passed.
     """
     key = request.environ.get("HTTP_IDEMPOTENCY_KEY")
     if key is None:
@@ -37,7 +41,9 @@ def read_once(request: Request, route: str, body: Any, answer: Callable[[list[Re
     if not _KEY.fullmatch(key):
         raise InvalidInput(f"{HEADER} must be 1 to 255 visible ASCII characters, such as a UUID", field=HEADER)
     canonical = json.dumps(body, sort_keys=True, separators=(",", ":")).encode()
-    return Once(_caller(request.peer), route, key, hashlib.sha256(canonical).digest(), request.now, answer)
+    once = Once(_caller(request.peer), route, key, hashlib.sha256(canonical).digest(), request.now, answer)
+    api.store.refuse_repeat(once)
+    return once
 
 
 def _caller(peer: Peer) -> str:

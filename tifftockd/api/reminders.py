@@ -58,11 +58,8 @@ def create_reminder(api: Api, request: Request) -> Answer:
     def answer(made: list[Reminder]) -> bytes:
         return to_json(_show(api, request, made[0]))
 
-    once = read_once(request, "POST /remind", body, answer)
     try:
-        if once is not None:
-            # Before the body is judged: a repeat may come when its time has passed.
-            api.store.refuse_repeat(once)
+        once = read_once(api, request, "POST /remind", body, answer)
         reminder = api.scheduler.create(_draft(api, request, body), request.peer.uid, once)
     except Replayed as before:
         return replayed(before.answer, lambda shown: f"/reminder/{shown['id']}")
@@ -89,10 +86,8 @@ def create_reminders(api: Api, request: Request) -> Answer:
 
     # Those that are wrong need not be told apart: where there is one, no answer is kept.
     right = [item if isinstance(item, dict) else None for item in body]
-    once = read_once(request, "POST /reminders", right, answer)
     try:
-        if once is not None:
-            api.store.refuse_repeat(once)
+        once = read_once(api, request, "POST /reminders", right, answer)
         made = api.scheduler.create_all(_drafts(api, request, body), request.peer.uid, once)
     except Replayed as before:
         return replayed(before.answer)

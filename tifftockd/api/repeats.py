@@ -78,10 +78,8 @@ def snooze_reminder(api: Api, request: Request, id_: int) -> Answer:
                 spec.check(reminder.to, reminder.options, reminder.message)
         return snoozed_draft(reminder, span, request.now)
 
-    once = read_once(request, f"POST /reminder/{id_}/snooze", body, answer)
     try:
-        if once is not None:
-            api.store.refuse_repeat(once)
+        once = read_once(api, request, f"POST /reminder/{id_}/snooze", body, answer)
         span = _read_span(body)
         try:
             return Answer(answer([api.scheduler.change(id_, revise, once)]))
