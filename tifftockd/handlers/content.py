@@ -55,7 +55,7 @@ def fault_of_line(value: str, message: str = "") -> str | None:  # noqa: ARG001 
     return f"it has {_A_CONTROL} in it" if _CONTROL.search(value) else None
 
 
-def fault_of_headers(value: Mapping[str, Any], message: str = "") -> str | None:
+def fault_of_headers(value: Mapping[str, Any], message: str) -> str | None:
     """The headers of a request. The values may be secrets, and are not repeated."""
     for name, text in value.items():
         shown = printable(name)
@@ -69,24 +69,20 @@ def fault_of_headers(value: Mapping[str, Any], message: str = "") -> str | None:
             return f"the value of {shown} has {_A_CONTROL} in it"
         if "{message}" in text and _CONTROL.search(message):
             return f"{shown} is to hold the message, which has {_A_CONTROL} in it"
-    return _fault_of_size(value, message)
+    return fault_of_size(value, message)
 
 
-def fault_of_query(value: Mapping[str, Any], message: str = "") -> str | None:
+def fault_of_query(value: Mapping[str, Any], message: str) -> str | None:
     """The parameters of a URL."""
     for name, items in value.items():
         for item in items if isinstance(items, list) else [items]:
             if item is None or isinstance(item, (dict, list)):
                 return f"'{printable(name)}' must be a string, a number, a boolean, or a list of those"
-    return _fault_of_size(value, message)
+    return fault_of_size(value, message)
 
 
-def fault_of_body(value: object, message: str = "") -> str | None:
-    """The body of a request: any JSON."""
-    return _fault_of_size(value, message)
-
-
-def _fault_of_size(value: object, message: str) -> str | None:
+def fault_of_size(value: object, message: str) -> str | None:
+    """The body of a request, which may be any JSON."""
     text = json.dumps(value)
     if len(text) + text.count("{message}") * len(json.dumps(message)) <= LARGEST:
         return None
@@ -105,5 +101,5 @@ KINDS = {
     "line": Kind("str", fault_of_line),
     "headers": Kind("dict", fault_of_headers),
     "query": Kind("dict", fault_of_query),
-    "body": Kind("any", fault_of_body),
+    "body": Kind("any", fault_of_size),
 }
