@@ -79,7 +79,7 @@ def _line(screen: Screen, columns: Sequence[Column], row: Sequence[Cell], widths
             break
         text = cut(cell.text, space, screen.mark)
         last = column is columns[-1] and not column.right
-        padding = "" if last else pad("", space - width(text))
+        padding = "" if last else " " * (space - width(text))
         painted = screen.paint(text, cell.style)
         parts.append(padding + painted if column.right else painted + padding)
         left = None if left is None else left - space - len(_GAP)
