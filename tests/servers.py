@@ -31,7 +31,7 @@ import socketserver
 import ssl
 import threading
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
 from email.message import EmailMessage
 from functools import cache
@@ -40,6 +40,8 @@ from typing import Any, Self
 
 import trustme
 from aiosmtpd.smtp import SMTP, AuthResult
+
+from tifftockd.errors import HandlerError
 
 HOST = "127.0.0.1"
 
@@ -533,6 +535,16 @@ def handler_environ() -> Iterator[os._Environ[str]]:
     finally:
         os.environ.clear()
         os.environ.update(saved)
+
+
+def failure_of(fire: Callable[..., object], *args: Any, **options: Any) -> HandlerError:
+    """What a handler raises when it is fired so, without the library's own error, whose text could be shown."""
+    try:
+        fire(*args, **options)
+    except HandlerError as error:
+        assert error.__suppress_context__ or error.__context__ is None, "the library's own text would be shown"
+        return error
+    raise AssertionError("it did not fail")
 
 
 @contextlib.contextmanager

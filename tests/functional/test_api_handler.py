@@ -9,13 +9,14 @@ import sys
 import time
 from datetime import UTC, datetime, timedelta
 from email.utils import format_datetime
+from functools import partial
 from pathlib import Path
 from urllib.parse import parse_qsl, unquote
 
 import pytest
 import trustme
 
-from tests.servers import Answer, HttpServer, RawServer, handler_environ, refused, trust, unreachable
+from tests.servers import Answer, HttpServer, RawServer, failure_of, handler_environ, refused, trust, unreachable
 from tifftockd import PermanentError, TransientError, __version__
 from tifftockd.errors import HandlerError, InvalidInput
 from tifftockd.handlers import outbound
@@ -36,13 +37,7 @@ def fire(to=None, message="tea is ready", **options):
     Api(reminder | {"attempt": 1, "key": KEY}).remind(message)
 
 
-def failure(*args, **options):
-    with pytest.raises(HandlerError) as caught:
-        fire(*args, **options)
-    assert caught.value.__suppress_context__ or caught.value.__context__ is None, (
-        "the library's own text would be shown"
-    )
-    return caught.value
+failure = partial(failure_of, fire)
 
 
 # ---- what is sent

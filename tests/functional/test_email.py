@@ -6,12 +6,13 @@ import sys
 import time
 from datetime import UTC, datetime
 from email.utils import getaddresses
+from functools import partial
 from urllib.parse import parse_qs
 
 import pytest
 from hypothesis import given, settings, strategies as st
 
-from tests.servers import Answer, HttpServer, MailServer, RawServer, handler_environ, refused, trust
+from tests.servers import Answer, HttpServer, MailServer, RawServer, failure_of, handler_environ, refused, trust
 from tifftockd import PermanentError, TransientError
 from tifftockd.errors import HandlerError, InvalidInput
 from tifftockd.handlers import email as module
@@ -38,13 +39,7 @@ def fire(message="tea is ready", to="ann@example.org", attempt=1, **options):
     Email(reminder | {"attempt": attempt, "key": KEY}).remind(message)
 
 
-def failure(*args, **options):
-    with pytest.raises(HandlerError) as caught:
-        fire(*args, **options)
-    assert caught.value.__suppress_context__ or caught.value.__context__ is None, (
-        "the library's own text would be shown"
-    )
-    return caught.value
+failure = partial(failure_of, fire)
 
 
 def by_smtp(environ, server, security="none", **more):

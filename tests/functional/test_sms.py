@@ -4,11 +4,12 @@ import base64
 import json
 import subprocess
 import sys
+from functools import partial
 from urllib.parse import parse_qs
 
 import pytest
 
-from tests.servers import Answer, HttpServer, handler_environ, refused, trust, unreachable
+from tests.servers import Answer, HttpServer, failure_of, handler_environ, refused, trust, unreachable
 from tifftockd import PermanentError, TransientError
 from tifftockd.errors import HandlerError, InvalidInput
 from tifftockd.handlers import outbound
@@ -35,13 +36,7 @@ def fire(to=None, message="tea is ready"):
     Sms({"id": 7, "when": "2026-11-24T21:00:00+01:00", "message": message, "to": to, "key": "0" * 32}).remind(message)
 
 
-def failure(**what):
-    with pytest.raises(HandlerError) as caught:
-        fire(**what)
-    assert caught.value.__suppress_context__ or caught.value.__context__ is None, (
-        "the library's own text would be shown"
-    )
-    return caught.value
+failure = partial(failure_of, fire)
 
 
 def error_answer(status, code, message, **more):
