@@ -1,4 +1,4 @@
-"""Finds where a history contradicts what DESIGN.md promises. An answer that did not come allows both, and no more.
+"""Finds where a history contradicts what docs/promises.md says. An answer that did not come allows both, and no more.
 
 Only what must have been so is used: an operation was done between its request and its answer or, without an answer,
 between its request and the next instant at which no process of the daemon lived. One is before another when its whole

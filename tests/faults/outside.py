@@ -40,7 +40,7 @@ _MANY = 100_000
 
 
 class Outside:
-    """Entered, the receivers listen; `settings` and `dropin` tell a daemon of them."""
+    """Entered, the receivers listen; `settings` tell a daemon of them."""
 
     def __init__(self, folder):
         self.file = folder / "marks"
