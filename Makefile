@@ -16,7 +16,7 @@ help:
 	@echo 'make test         the unit and functional tests'
 	@echo 'make coverage     the same, and which lines they do not reach; takes half as long again'
 	@echo 'make test-system  the tests against a real systemd, and those of crashes and disks'
-	@echo 'make soak         crash at every call, lose the power at any moment; takes an hour, and goes on where it was stopped'
+	@echo 'make soak         crash at every call, lose the power at any moment; takes hours, and goes on where it was stopped'
 	@echo 'make lint         ruff and mypy'
 	@echo 'make bench        how fast it is, beside its limits and its peers; half an hour'
 	@echo 'make bench-compare BASE=REVISION  what a change cost: two revisions in turn'
