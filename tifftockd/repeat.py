@@ -29,7 +29,8 @@ _LAST_YEAR = 2199
 # In characters; all that means something is shorter.
 _LONGEST = 256
 
-# What first_occurrence has found: from where on, and which. It is so until that has passed.
+# What first_occurrence has found: from where on, and which. It is so until that has passed. Without, a batch with one
+# expression takes three times as long, and a create by itself half as long again, as it asks twice.
 _first: dict[tuple[str, tzinfo], tuple[Micros, Micros | None]] = {}
 _MOST_KEPT = 256
 
@@ -186,7 +187,7 @@ def _latest_shown(instant: Micros, zone: tzinfo) -> datetime:
     return local.replace(tzinfo=None)
 
 
-# Reading costs as much as some ten steps of the walk.
+# Reading costs as much as some ten steps of the walk: without, such a batch takes nearly twice as long.
 @lru_cache(maxsize=256)
 def _parsed(expression: str) -> BaseIterator | CronSim:
     """What walks through an expression's wall-clock times. ValueError says what is wrong with it."""

@@ -66,7 +66,7 @@ def zone_or(name: str | None, default: tzinfo) -> tzinfo:
         return default
 
 
-@cache
+@cache  # 7 ms: the folders of all zones are read
 def zone_names() -> tuple[str, ...]:
     """The names that find_zone knows on this machine, in order."""
     return tuple(sorted({"UTC", *filter(_is_name, available_timezones())}))
