@@ -14,7 +14,7 @@ import pytest
 from tests import page as handlers
 from tifftockd import RemindProcess, cli
 from tifftockd.api.fields import FIELDS
-from tifftockd.config import LONGEST_TIMEOUT, MEMORY, OUTPUT, SETTINGS
+from tifftockd.config import HANDLERS_OWN, LONGEST_TIMEOUT, MEMORY, OUTPUT, SETTINGS
 from tifftockd.config.places import socket_address
 from tifftockd.ctl import address, errors, parser, records
 from tifftockd.ctl.parser import make_parser, read_arguments
@@ -70,19 +70,7 @@ def examples(text):
 NAME = re.compile(r"[A-Z][A-Z0-9]*(?:_[A-Z0-9]+)+|TZ")
 
 
-def handlers_settings():
-    """The names that the built-in handlers' sources look up."""
-    names = {
-        node.value
-        for file in (PACKAGE / "handlers").glob("*.py")
-        for node in ast.walk(ast.parse(file.read_text()))
-        if isinstance(node, ast.Constant) and isinstance(node.value, str) and NAME.fullmatch(node.value)
-    }
-    # where requests itself looks for authorities
-    return names - {"REQUESTS_CA_BUNDLE", "CURL_CA_BUNDLE"}
-
-
-ALL_SETTINGS = {setting.name for setting in SETTINGS} | handlers_settings()
+ALL_SETTINGS = {setting.name for setting in SETTINGS} | set(HANDLERS_OWN)
 # Any name may follow.
 BY_NAME = f"{notify.PREFIX} Ns Ar NAME"
 
