@@ -7,6 +7,7 @@ import signal
 import socket
 import subprocess
 import sys
+import tempfile
 import time
 from collections.abc import Callable
 from contextlib import contextmanager
@@ -184,6 +185,11 @@ class Daemon:
     def state(self, reminder):
         answer = self.request("GET", f"/reminder/{reminder['id']}")
         return answer.json["state"] if answer.status == 200 else None
+
+
+def folder_on_disk(prefix="tifftockd-"):
+    """A temporary folder, and not in /tmp, which is often a tmpfs: a commit would cost no disk there."""
+    return tempfile.TemporaryDirectory(prefix=prefix, dir=os.environ.get("TMPDIR", "/var/tmp"))
 
 
 @contextmanager

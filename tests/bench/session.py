@@ -4,7 +4,6 @@ import os
 import platform
 import sqlite3
 import sys
-import tempfile
 import time
 from contextlib import contextmanager
 from datetime import UTC, datetime
@@ -12,14 +11,14 @@ from pathlib import Path
 
 from tests.bench.place import Place
 from tests.bench.stores import Stores
+from tests.daemon import folder_on_disk
 
 
 @contextmanager
 def session(quick):
     """Where to measure, and a function that says how it was."""
     began, load = time.monotonic(), os.getloadavg()[0]
-    # Not in /tmp, which is often a tmpfs: a commit would cost no disk there.
-    with tempfile.TemporaryDirectory(prefix="tifftockd-bench-", dir=os.environ.get("TMPDIR", "/var/tmp")) as base:
+    with folder_on_disk("tifftockd-bench-") as base:
 
         def conditions():
             seconds = time.monotonic() - began

@@ -6,11 +6,11 @@ import sys
 import tempfile
 import time
 from collections import Counter
-from datetime import UTC, datetime
 from pathlib import Path
 
 from tests.faults.contradictions import check
 from tests.faults.kills import run_kills
+from tests.soak.progress import report
 
 # A daemon, and a history of its own, for so many kills: the checker reads it as a whole.
 _ROUND = 100
@@ -52,9 +52,8 @@ def run(arguments):
         else:
             shutil.rmtree(folder)
         contradictions += len(found)
-    today = datetime.now(UTC).date()
     figures = ", ".join(f"{number} {name}" for name, number in total.items())
-    print(f"{today}: {figures}; {contradictions} contradictions; seed {seed}, {time.monotonic() - began:.0f} s")
+    report("kills", f"{figures}; {contradictions} contradictions; seed {seed}", began)
     if kept:
         print(f"histories, databases and logs: {' '.join(kept)}")
     return 1 if contradictions else 0

@@ -8,7 +8,6 @@ import os
 import random
 import shutil
 import sqlite3
-import tempfile
 import time
 from contextlib import closing, contextmanager
 from datetime import UTC, datetime
@@ -16,7 +15,7 @@ from pathlib import Path
 
 from tests import age
 from tests.bench.figures import percentile
-from tests.daemon import Daemon, UnixConnection, end
+from tests.daemon import Daemon, UnixConnection, end, folder_on_disk
 from tifftockd import clock
 from tifftockd.store import Store
 
@@ -33,8 +32,6 @@ STEPS = 500
 PAGE, PAGES, SCATTERED = bytes(4096), 72, 25_000
 # Seconds between rounds of questions: a client that never pauses would measure itself.
 PAUSE = 0.02
-
-
 # Milliseconds for which a step may hold the writer
 PROMISED = 50
 
@@ -45,8 +42,7 @@ def add_arguments(parser):
 
 def run(arguments):
     """Print the figures, and return the exit code: 1 if one step in a hundred held the writer for too long."""
-    # Not in /tmp, which is often a tmpfs: a commit would cost no disk there.
-    with tempfile.TemporaryDirectory(prefix="tifftockd-", dir=os.environ.get("TMPDIR", "/var/tmp")) as folder:
+    with folder_on_disk() as folder:
         return _run(Path(folder), arguments.count)
 
 

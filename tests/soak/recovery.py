@@ -5,14 +5,13 @@ Meanwhile a client goes on asking, and one reminder after another comes to its t
 
 import json
 import os
-import tempfile
 import time
 from datetime import UTC, datetime
 from pathlib import Path
 
 from tests.bench import clients
 from tests.bench.figures import percentile
-from tests.daemon import Daemon, end, wait_until
+from tests.daemon import Daemon, end, folder_on_disk, wait_until
 
 # The setting's default: overdue reminders begun a second
 RATE = 100
@@ -27,8 +26,6 @@ class Begun(RemindProcess):
         os.write(NOTES, f"{{self.id}} {{message}} {{time.monotonic()}}\\n".encode())
 """
 OVERDUE, FRESH = "overdue", "fresh"
-
-
 # Seconds from exec to the first
 PROMISED = 2.0
 
@@ -39,8 +36,7 @@ def add_arguments(parser):
 
 def run(arguments):
     """Print the figures, and return the exit code: 1 if the first came too late."""
-    # Not in /tmp, which is often a tmpfs: a commit would cost no disk there.
-    with tempfile.TemporaryDirectory(prefix="tifftockd-", dir=os.environ.get("TMPDIR", "/var/tmp")) as folder:
+    with folder_on_disk() as folder:
         return _run(Path(folder), arguments.count)
 
 
