@@ -1,4 +1,4 @@
-"""What is sent and given, as JSON Schema (2020-12): the components of /openapi.json, which routes name.
+"""What is sent: by which method, for when, and what else there may be.
 
 Exact, so that a program can tell beforehand what will be accepted: what a method takes, which zones there are, and
 which dates are in the future are this daemon's, and this day's.
@@ -11,81 +11,18 @@ from datetime import date, timedelta
 from typing import Any
 
 from tifftockd.api import patterns
-from tifftockd.api.fields import (
-    LONGEST_IN,
-    LONGEST_MESSAGE,
-    LONGEST_TO,
-    MOST_LATE,
-    MOST_OCCURRENCES,
-    MOST_RETRIES,
-)
-from tifftockd.api.query import LAST_ID, MOST
+from tifftockd.api.fields import LONGEST_IN, LONGEST_MESSAGE, LONGEST_TO, MOST_LATE, MOST_RETRIES
+from tifftockd.api.query import MOST
+from tifftockd.api.schemas.parts import CHOICES, COUNT, LINE, OCCURRENCES, OPTION, TEXT, Schema, object_of, ref
 from tifftockd.clock import SECOND
-from tifftockd.handlers.content import FRAMING, TOKEN
 from tifftockd.handlers.spec import MethodSpec
-from tifftockd.reminder import CatchUp, Outcome, Overlap, State
 from tifftockd.when import zone_names
-
-Schema = dict[str, Any]
-
-
-def _any_case(name: str) -> str:
-    """A pattern, as JSON Schema's have no flags."""
-    return "".join(f"[{letter.upper()}{letter}]" if letter.isalpha() else letter for letter in name)
-
-
-# A string may hold anything but NUL. Its length is counted in bytes of UTF-8, which a schema cannot.
-_TEXT: Schema = {"type": "string", "pattern": "^[^\\u0000]*$"}
-_TIME: Schema = {"type": "string", "format": "date-time"}
-_COUNT: Schema = {"type": "integer", "minimum": 0}
-_ID: Schema = {"type": "integer", "minimum": 1, "maximum": LAST_ID}
-_SPAN: Schema = {"type": "string", "pattern": "^([0-9]+(h|min|s|ms|us) ?)+$", "examples": ["1h 30min"]}
-_KEY: Schema = {"type": "string", "pattern": "^[0-9a-f]{32}$"}
-# Of an e-mail's or a request's header
-_LINE: Schema = {"type": "string", "pattern": "^[^\\u0000-\\u001f\\u007f-\\u009f\\u2028\\u2029]*$"}
-_HEADER = f"^{TOKEN.pattern}$"
-_FRAMING = f"^({'|'.join(map(_any_case, sorted(FRAMING)))})$"
-# Of a URL's parameters
-_WORD: Schema = {"anyOf": [_TEXT, {"type": "boolean"}, {"type": "number", "minimum": -(2**63), "maximum": LAST_ID}]}
-
-# The kinds of a method's options, by their names in /handlers.
-_OPTION: dict[str, Schema] = {
-    "str": _TEXT,
-    "int": {"type": "integer", "minimum": -(2**63), "maximum": LAST_ID},
-    "float": {"type": "number", "minimum": -(2**63), "maximum": LAST_ID},
-    "bool": {"type": "boolean"},
-    "list": {"type": "array", "items": {"$ref": "#/components/schemas/Json"}},
-    "dict": {"$ref": "#/components/schemas/Object"},
-    "any": {"$ref": "#/components/schemas/Json"},
-    "line": _LINE,
-    "headers": {
-        "type": "object",
-        "propertyNames": {"pattern": _HEADER, "not": {"pattern": _FRAMING}},
-        "additionalProperties": _LINE,
-        "description": "With {message} in one, the message must be of one line too.",
-    },
-    "query": {
-        "type": "object",
-        "propertyNames": _TEXT,
-        "additionalProperties": {"anyOf": [_WORD, {"type": "array", "items": _WORD}]},
-    },
-    "body": {"$ref": "#/components/schemas/Json"},
-}
 
 # What a form cannot say
 _NO_TEXT = ("int", "float", "bool", "list", "dict", "headers", "query")
 
 _IN = patterns.span(6, 5)
 _MAX_LATE = patterns.span(4, 3)
-
-# Each `kind` that an error may have: what programs can rely on.
-KINDS = (
-    *("invalid", "invalid_time", "missing", "unknown_field", "unknown_method", "method_unavailable", "too_late"),
-    *("never", "malformed", "some_invalid", "unauthorized", "not_found", "method_not_allowed", "firing", "misfit"),
-    *("key_reused", "too_large", "too_many", "store_unavailable", "overloaded", "handlers_loading", "clock_wrong"),
-    *("not_implemented", "http_version", "internal"),
-)
-
 
 # Bodies that any daemon takes, whatever its settings are.
 EXAMPLES: dict[str, dict[str, Any]] = {
@@ -132,9 +69,8 @@ EXAMPLES: dict[str, dict[str, Any]] = {
 }
 
 
-def components(specs: Sequence[MethodSpec], today: date) -> dict[str, Schema]:
-    """All schemas by their names. `specs`: the methods that there are."""
-    usable = [spec for spec in specs if spec.missing is None]
+def schemas(usable: Sequence[MethodSpec], today: date) -> dict[str, Schema]:
+    """By their names. `usable`: the methods that there are, and lack nothing."""
     return {
         "NewReminder": _one_of("NewReminder", usable),
         **{f"NewReminder.{spec.method}": _new(spec, _fields(spec)) for spec in usable},
@@ -145,43 +81,19 @@ def components(specs: Sequence[MethodSpec], today: date) -> dict[str, Schema]:
         "ChangeForm": {
             "anyOf": [_change(spec, _form_fields(spec), minProperties=1, **_form(spec)) for spec in (None, *usable)]
         },
-        "Snooze": _object({"in": ref("In")}),
-        "SnoozeForm": _object({"in": {"type": "string", "pattern": _IN}}),
+        "Snooze": object_of({"in": ref("In")}),
+        "SnoozeForm": object_of({"in": {"type": "string", "pattern": _IN}}),
         "When": _when(today),
         "Repeat": _REPEAT,
         "Until": _until(today),
         "In": _span(LONGEST_IN // SECOND, _IN, "10m", "Counted from the request on."),
-        "Message": _TEXT | {"minLength": 1, "maxLength": LONGEST_MESSAGE, "description": "Bytes of UTF-8."},
+        "Message": TEXT | {"minLength": 1, "maxLength": LONGEST_MESSAGE, "description": "Bytes of UTF-8."},
         "Zone": {"type": "string", "pattern": _zones(), "description": "An IANA name that this machine knows."},
         "MaxLate": _span(MOST_LATE // SECOND, _MAX_LATE, "2h", "How late it may still fire."),
-        "Retries": _COUNT | {"maximum": MOST_RETRIES, "description": "Further attempts after a failure."},
+        "Retries": COUNT | {"maximum": MOST_RETRIES, "description": "Further attempts after a failure."},
         "Json": _JSON,
-        "Object": {"type": "object", "propertyNames": _TEXT, "additionalProperties": ref("Json")},
-        "Reminder": _REMINDER,
-        "Reminders": {"type": "array", "items": ref("Reminder")},
-        "Occurrences": {"type": "array", "items": _TIME},
-        "Entry": _ENTRY,
-        "History": {"type": "array", "items": ref("Entry")},
-        "Handlers": _HANDLERS,
-        "Health": _HEALTH,
-        "Error": _ERROR,
-        "SomeInvalid": {"anyOf": [ref("Error"), _SOME_INVALID]},
-        "Document": {"type": "object", "required": ["openapi", "paths", "components"]},
+        "Object": {"type": "object", "propertyNames": TEXT, "additionalProperties": ref("Json")},
     }
-
-
-def ref(name: str) -> Schema:
-    """The component of this name."""
-    return {"$ref": f"#/components/schemas/{name}"}
-
-
-def _object(properties: Mapping[str, Schema], required: Sequence[str] | None = None, **more: Any) -> Schema:
-    """An object with these properties and no others: all of them, unless it is said which."""
-    names = list(properties) if required is None else list(required)
-    return {"type": "object", "properties": dict(properties), "required": names, "additionalProperties": False, **more}
-
-
-# ---- what is sent
 
 
 def _one_of(name: str, specs: Sequence[MethodSpec]) -> Schema:
@@ -197,7 +109,7 @@ def _one_of(name: str, specs: Sequence[MethodSpec]) -> Schema:
 
 def _new(spec: MethodSpec, fields: Mapping[str, Schema], **more: Any) -> Schema:
     required = ["message", "method", *(["to"] if spec.needs_to else [])]
-    return _object(fields, required, oneOf=[_at("when"), _at("in"), _at("repeat")], **more)
+    return object_of(fields, required, oneOf=[_at("when"), _at("in"), _at("repeat")], **more)
 
 
 def _at(name: str) -> Schema:
@@ -212,7 +124,7 @@ def _at(name: str) -> Schema:
 def _change(spec: MethodSpec | None, fields: Mapping[str, Schema], **more: Any) -> Schema:
     """A change that names this method, or none: then `to` and `options` have to fit the one that the reminder has."""
     both = {"anyOf": [{"required": ["when", "in"]}, {"required": ["when", "repeat"]}, {"required": ["in", "repeat"]}]}
-    return _object(fields, ["method"] if spec else [], **{"not": both}, **more)
+    return object_of(fields, ["method"] if spec else [], **{"not": both}, **more)
 
 
 def _fields(spec: MethodSpec | None) -> dict[str, Schema]:
@@ -229,8 +141,8 @@ def _fields(spec: MethodSpec | None) -> dict[str, Schema]:
         "retries": ref("Retries"),
         "repeat": {"anyOf": [ref("Repeat"), {"type": "null"}]},
         "until": {"anyOf": [ref("Until"), {"type": "null"}]},
-        "count": {"anyOf": [_OCCURRENCES, {"type": "null"}]},
-        **_CHOICES,
+        "count": {"anyOf": [OCCURRENCES, {"type": "null"}]},
+        **CHOICES,
     }
 
 
@@ -250,36 +162,36 @@ def _form_fields(spec: MethodSpec | None) -> dict[str, Schema]:
         "retries": ref("Retries"),
         "repeat": {"anyOf": [ref("Repeat"), nothing]},
         "until": {"anyOf": [ref("Until"), nothing]},
-        "count": {"anyOf": [_OCCURRENCES, nothing]},
-        **_CHOICES,
+        "count": {"anyOf": [OCCURRENCES, nothing]},
+        **CHOICES,
     }
 
 
 def _form(spec: MethodSpec | None) -> Schema:
     """What else a form may have: any option, where the method is not known, or does not say which it takes."""
     known = spec is not None and spec.options is not None
-    return {} if known else {"patternProperties": {"^options\\.[^\\u0000]*$": _TEXT}}
+    return {} if known else {"patternProperties": {"^options\\.[^\\u0000]*$": TEXT}}
 
 
 def _to(spec: MethodSpec | None) -> Schema:
-    to = _TEXT | {"minLength": 1, "maxLength": LONGEST_TO}
+    to = TEXT | {"minLength": 1, "maxLength": LONGEST_TO}
     return to if spec is None or spec.to_pattern is None else to | {"pattern": f"^({spec.to_pattern})$"}
 
 
 def _options(spec: MethodSpec | None) -> Schema:
     if spec is None or spec.options is None:
         return ref("Object")
-    return _object({name: _option(wanted) for name, wanted in spec.options.items()}, [])
+    return object_of({name: _option(wanted) for name, wanted in spec.options.items()}, [])
 
 
 def _option(wanted: str | list[str]) -> Schema:
-    return {"enum": wanted} if isinstance(wanted, list) else _OPTION[wanted]
+    return {"enum": wanted} if isinstance(wanted, list) else OPTION[wanted]
 
 
 def _text_option(wanted: str | list[str]) -> Schema:
     if isinstance(wanted, list):
         return {"enum": wanted}
-    return _LINE if wanted == "line" else _TEXT
+    return LINE if wanted == "line" else TEXT
 
 
 def _zones() -> str:
@@ -333,113 +245,15 @@ _REPEAT: Schema = {
     ],
     "description": "All that systemd.time(7) and crontab(5) have is accepted; these are the usual forms.",
 }
-_OCCURRENCES: Schema = {"type": "integer", "minimum": 1, "maximum": MOST_OCCURRENCES}
-_CHOICES: dict[str, Schema] = {"catch_up": {"enum": [*CatchUp]}, "overlap": {"enum": [*Overlap]}}
 
 _JSON: Schema = {
     "anyOf": [
         {"type": "null"},
         {"type": "boolean"},
-        _OPTION["float"],
-        _TEXT,
+        OPTION["float"],
+        TEXT,
         {"type": "array", "items": ref("Json")},
         ref("Object"),
     ],
     "description": "Any JSON, up to 32 levels deep, with integers of 64 bits and without NUL.",
 }
-
-# ---- what is given
-
-_OPTIONS_GIVEN: Schema = {"type": "object", "description": "As they were sent."}
-
-_REMINDER = _object(
-    {
-        "id": _ID,
-        "when": _TIME,
-        "message": {"type": "string"},
-        "method": {"type": "string"},
-        "to": {"type": ["string", "null"]},
-        "options": _OPTIONS_GIVEN,
-        "tz": {"type": ["string", "null"]},
-        "max_late": _SPAN,
-        "state": {"enum": [*State]},
-        "attempts": _COUNT,
-        "key": _KEY,
-        "owner": {"type": ["integer", "null"], "description": "The uid of who made it; over TCP nobody's."},
-        "retries": _COUNT,
-        "repeat": {"type": ["string", "null"]},
-        "until": {"type": ["string", "null"], "format": "date-time"},
-        "count": {"anyOf": [_OCCURRENCES, {"type": "null"}], "description": "With the present one."},
-        **_CHOICES,
-        "snoozed_from": {"anyOf": [_ID, {"type": "null"}], "description": "The delivered one that it brings back."},
-        "created": _TIME,
-        "last_error": {"type": ["string", "null"]},
-    }
-)
-
-_ENTRY = _object(
-    {
-        "id": _ID,
-        "reminder": _ID,
-        "attempt": _COUNT,
-        "key": _KEY,
-        "method": {"type": "string"},
-        "to": {"type": ["string", "null"]},
-        "message": {"type": "string"},
-        "options": _OPTIONS_GIVEN,
-        "due": _TIME,
-        "started": {"type": ["string", "null"], "format": "date-time"},
-        "finished": _TIME,
-        "late_ms": {"type": ["number", "null"]},
-        "outcome": {"enum": [*Outcome]},
-        "error": {"type": ["string", "null"]},
-        "output": {"type": ["string", "null"]},
-    }
-)
-
-_HANDLERS = _object(
-    {
-        "methods": {
-            "type": "array",
-            "items": _object(
-                {
-                    "method": {"type": "string"},
-                    "source": {"type": "string"},
-                    "available": {"type": "boolean"},
-                    "reason": {"type": ["string", "null"]},
-                    "options": {
-                        "type": ["object", "null"],
-                        "additionalProperties": {
-                            "anyOf": [{"enum": [*_OPTION]}, {"type": "array", "items": {"type": "string"}}]
-                        },
-                    },
-                    "needs_to": {"type": "boolean"},
-                    "repeatable": {"type": "boolean"},
-                    "timeout": _SPAN,
-                    "concurrency": _COUNT,
-                }
-            ),
-        },
-        "failures": {"type": "array", "items": _object({"file": {"type": "string"}, "error": {"type": "string"}})},
-        "loading": {"type": "boolean"},
-    }
-)
-
-_HEALTH = _object(
-    {
-        "status": {"enum": ["ok", "failing"]},
-        "version": {"type": "string"},
-        "scheduler": {"enum": ["starting", "alive", "dead"]},
-        "store": {"type": "string"},
-        "next_due": {"type": ["string", "null"], "format": "date-time"},
-        "counts": _object(dict.fromkeys((*State, "history"), _COUNT), []),
-    }
-)
-
-_WRONG: dict[str, Schema] = {
-    "error": {"type": "string"},
-    "kind": {"enum": [*KINDS]},
-    "field": {"type": ["string", "null"]},
-}
-_ERROR = _object(_WRONG)
-_SOME_INVALID = _object(_WRONG | {"errors": {"type": "array", "items": _object({"index": _COUNT, **_WRONG})}})
