@@ -1,7 +1,8 @@
 """The store: reminders and their history in one SQLite file, through dataset. The only room that imports it.
 
-Every method waits for the commit and raises StoreUnavailable when the disk refuses. All SQL is `text()`, compiled once
-and run by the driver on the connection of dataset's `db.executable`: no column is ever made on the fly.
+Every method waits for the commit and raises StoreUnavailable when the disk refuses. SQL is `text()`, compiled once, but
+for INSERTs of any number of rows, and run by the driver on the connection of dataset's `db.executable`: no column is
+ever made on the fly.
 """
 
 from __future__ import annotations
@@ -37,7 +38,8 @@ from tifftockd.store.queries import (
 from tifftockd.store.replay import Once
 from tifftockd.store.schema import migrate
 from tifftockd.store.steps import Recall
-from tifftockd.store.writer import Transaction, Writer
+from tifftockd.store.transaction import Transaction
+from tifftockd.store.writer import Writer
 
 __all__ = [
     "PIECE",

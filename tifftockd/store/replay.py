@@ -11,7 +11,7 @@ from tifftockd.clock import SECOND, Micros
 from tifftockd.errors import KeyReused, Replayed
 from tifftockd.reminder import Reminder
 from tifftockd.store import sql
-from tifftockd.store.writer import Transaction
+from tifftockd.store.transaction import Transaction
 
 # How long an answer is kept, in microseconds.
 KEPT: Micros = 86_400 * SECOND

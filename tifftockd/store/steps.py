@@ -15,7 +15,7 @@ from tifftockd.reminder import FINAL, Draft, Entry, Occurrence, Outcome, Recalle
 from tifftockd.store import rows, sql
 from tifftockd.store.library import TextClause
 from tifftockd.store.queries import LOOKED, LOOKED_DUE, LOOKED_NEAR, Want
-from tifftockd.store.writer import Transaction
+from tifftockd.store.transaction import Transaction
 
 # Takes a claim back that no worker has begun; None when it is too late.
 Recall = Callable[[int], Recalled | None]

@@ -8,109 +8,31 @@ is no waiting for company: a batch is what has gathered while the last one was b
 
 from __future__ import annotations
 
-import operator
 import sqlite3
 import threading
 from collections import deque
 from collections.abc import Callable, Iterator
 from concurrent.futures import Future
 from contextlib import contextmanager, suppress
-from functools import cache
 from typing import Any, Generic, TypeVar, cast
 
 from tifftockd import clock, journal
 from tifftockd.errors import Overloaded, StoreUnavailable, TifftockError
 from tifftockd.store.connection import connect
-from tifftockd.store.library import Connection, DBAPIError, Dialect, TextClause, dataset, text
+from tifftockd.store.library import Connection, DBAPIError, Dialect, dataset, text
+from tifftockd.store.transaction import Transaction
 from tifftockd.threads import make_thread
 
 T = TypeVar("T")
 
 # The longest that a batch goes on taking requests before it commits, in seconds: what bounds everybody's wait.
 _BATCH = 0.010
-# How many rows one statement inserts, while there are so many: few kinds, which SQLite's module keeps compiled, and one
-# row for what is left.
-_AT_ONCE = 64, 8, 1
 # How often a store with a fault tries to write, in seconds, so that it notices the end of the fault by itself.
 _PROBE = 2.0
 # What a caller waits at the most, in seconds: a disk that hangs must not take every server thread with it.
 _PATIENCE = 30.0
 # Seconds that the next in the queue may have been waiting before no more is taken into it.
 _BEHIND = 1.0
-
-
-class Transaction:
-    """What a request works with."""
-
-    def __init__(self, cursor: sqlite3.Cursor, dialect: Dialect) -> None:
-        self._cursor = cursor
-        self._dialect = dialect
-        self._undo: list[Callable[[], None]] = []
-        self._after: list[Callable[[], None]] = []
-
-    def execute(self, sql: TextClause, parameters: dict[str, Any] | None = None) -> sqlite3.Cursor:
-        """One statement. What it gives is to be read before the next one."""
-        return self._cursor.execute(_compiled(sql, self._dialect), parameters or {})
-
-    def insert(self, table: str, row: dict[str, Any]) -> int:
-        """A new row, its values by the names of their columns; its id."""
-        cursor = self._cursor.execute(_insert(table, tuple(row), 1), tuple(row.values()))
-        return cursor.lastrowid  # type: ignore[return-value]  # None only before the first INSERT
-
-    def execute_each(self, sql: TextClause, parameters: list[dict[str, Any]]) -> None:
-        """One statement once for each of these."""
-        self._cursor.executemany(_compiled(sql, self._dialect), parameters)
-
-    def insert_each(self, table: str, rows: list[dict[str, Any]]) -> None:
-        """Such rows, all of the same columns: several at a time, which takes SQLite less than half the time."""
-        names, start = tuple(rows[0]), 0
-        values = operator.itemgetter(*names)
-        for count in _AT_ONCE:
-            while len(rows) - start >= count:
-                some = rows[start : start + count]
-                self._cursor.execute(_insert(table, names, count), [value for row in some for value in values(row)])
-                start += count
-
-    def value(self, sql: TextClause, parameters: dict[str, Any] | None = None) -> Any:
-        """The first column of the first row; None if there is none."""
-        row = self.execute(sql, parameters).fetchone()
-        return None if row is None else row[0]
-
-    def on_rollback(self, undo: Callable[[], None]) -> None:
-        """Call `undo` on the writer's thread should this request not be committed after all."""
-        self._undo.append(undo)
-
-    def on_commit(self, after: Callable[[], None]) -> None:
-        """Call `after` on the writer's thread once this request is committed, also when nobody waits for it."""
-        self._after.append(after)
-
-    def undone(self) -> None:
-        """Call what was registered, last first."""
-        while self._undo:
-            self._undo.pop()()
-
-    def committed(self) -> None:
-        """Call what was registered, in its order."""
-        for after in self._after:
-            try:
-                after()
-            except Exception as error:
-                journal.event("store-request-failed", journal.ERR, message=type(error).__name__)
-
-
-@cache
-def _compiled(sql: TextClause, dialect: Dialect) -> str:
-    """What SQLAlchemy makes of a statement for the driver: once, as it takes ten times what SQLite then does."""
-    return str(sql.compile(dialect=dialect))
-
-
-@cache
-def _insert(table: str, names: tuple[str, ...], count: int) -> str:
-    """The INSERT of so many rows."""
-    rows = ", ".join([f"({', '.join('?' * len(names))})"] * count)
-    # OR FAIL, or SQLite would keep copies of the pages, to take this one statement back: when it fails, so does all of
-    # its transaction.
-    return f"INSERT OR FAIL INTO {table} ({', '.join(names)}) VALUES {rows}"
 
 
 class _Request(Generic[T]):
@@ -153,7 +75,7 @@ class _Request(Generic[T]):
 
 
 class Writer:
-    """Owns the database's connection from `open` to `close`."""
+    """Owns the database's connection from `start` to `close`."""
 
     def __init__(self, url: str, committed: Callable[[float], None]) -> None:
         """`url`: dataset's. Nothing is opened before `start`.
