@@ -78,11 +78,11 @@ def _settle(ending: Ending, policy: Policy) -> Settlement:
             return _settlement(ending, Outcome.DELIVERED, None)
         case Verdict.PERMANENT:
             return _settlement(ending, Outcome.FAILED, State.FAILED)
-        case Verdict.INTERRUPTED:
-            return _interrupted(ending)
-        case Verdict.BROKEN if not ending.repeatable:
+        case Verdict.BROKEN | Verdict.INTERRUPTED if not ending.repeatable:
             error = f"{ending.error}; it may have happened, and is not repeated"
             return _settlement(ending, Outcome.UNCERTAIN, State.UNCERTAIN, error=error)
+        case Verdict.INTERRUPTED:
+            return _interrupted(ending)
         case _:
             return _retry(ending, policy)
 
@@ -296,9 +296,6 @@ def _retry(ending: Ending, policy: Policy) -> Settlement:
 
 def _interrupted(ending: Ending) -> Settlement:
     interruptions = ending.reminder.interruptions + 1
-    if not ending.repeatable:
-        error = f"{ending.error}; it may have happened, and is not repeated"
-        return _settlement(ending, Outcome.UNCERTAIN, State.UNCERTAIN, error=error, interruptions=interruptions)
     if interruptions >= MOST_INTERRUPTIONS:
         error = f"{ending.error}; {interruptions} times in a row, so it is not tried again"
         return _settlement(ending, Outcome.UNCERTAIN, State.UNCERTAIN, error=error, interruptions=interruptions)
