@@ -410,6 +410,67 @@ def test_an_import_that_took_too_long_is_tried_again_by_itself(tmp_path, monkeyp
         executor.stop(0)
 
 
+def test_a_new_version_that_took_too_long_is_tried_again_while_the_old_one_is_in_use(tmp_path, monkeypatch):
+    monkeypatch.setattr(generation, "_LOAD", 1.0)
+    monkeypatch.setattr(generation, "_AGAIN", 0.1)
+    file, quick = tmp_path / "lamp.py", tmp_path / "quick"
+    file.write_text(LAMP)
+    config = load_config({"HANDLERS_DIR": str(tmp_path)})
+    executor = Executor(config, lambda: None)
+    executor.start()
+    try:
+        wait_until(lambda: executor.has("lamp"), "the method")
+        waits = f"import os, time\nif not os.path.exists({str(quick)!r}): time.sleep(600)\n"
+        file.write_text(f"{waits}{LAMP} timeout = 7\n")
+        executor.reload(config)
+        assert "the version before it stays in use" in executor.registry.failures()[0][1]
+        assert executor.registry.get("lamp").timeout is None
+        quick.touch()
+        wait_until(lambda: executor.registry.get("lamp").timeout == 7 * clock.SECOND, "the new version")
+        assert not executor.registry.failures()
+    finally:
+        executor.stop(0)
+
+
+def test_a_file_that_is_as_it_was_and_cannot_be_imported_at_a_reload_is_tried_again(tmp_path, monkeypatch):
+    monkeypatch.setattr(generation, "_AGAIN", 0.1)
+    needed = tmp_path / "lamp.conf"
+    needed.touch()
+    (tmp_path / "lamp.py").write_text(f"open({str(needed)!r})\n{LAMP}")
+    config = load_config({"HANDLERS_DIR": str(tmp_path)})
+    executor = Executor(config, lambda: None)
+    executor.start()
+    try:
+        wait_until(lambda: executor.has("lamp"), "the method")
+        needed.unlink()
+        executor.reload(config)
+        assert "No such file" in executor.registry.failures()[0][1]
+        assert not executor.has("lamp")
+        needed.touch()
+        wait_until(lambda: executor.has("lamp"), "the next try")
+        assert not executor.registry.failures()
+    finally:
+        executor.stop(0)
+
+
+def test_an_import_that_a_reload_has_overtaken_is_not_told_to_have_failed(tmp_path, monkeypatch, capfd):
+    monkeypatch.setattr(generation, "_LOAD", 1.0)
+    begun = tmp_path / "begun"
+    waits = f"import os, time\nif not os.path.exists({str(begun)!r}): open({str(begun)!r}, 'w'); time.sleep(600)\n"
+    (tmp_path / "lamp.py").write_text(waits + LAMP)
+    config = load_config({"HANDLERS_DIR": str(tmp_path)})
+    executor = Executor(config, lambda: None)
+    executor.start()
+    try:
+        wait_until(begun.exists, "the first import")
+        executor.reload(config)
+        assert executor.has("lamp")
+        time.sleep(1.2)
+        assert "dropin-failed" not in capfd.readouterr().err
+    finally:
+        executor.stop(0)
+
+
 @pytest.mark.parametrize(("where", "what"), [(subprocess, "Popen"), (os, "memfd_create")])
 def test_imports_that_cannot_be_begun_are_tried_again_and_hold_up_no_others(tmp_path, monkeypatch, where, what):
     monkeypatch.setattr(generation, "_AGAIN", 0.1)

@@ -169,14 +169,14 @@ class Generation:
         def failed(reason: str, *, once_more: bool) -> None:
             if not answered():
                 return
-            if once_more:
-                self._loop.after(again, lambda: self._retry(dropin, again))
             self._drop(template)
-            self._failed(dropin, reason)
+            if not self._stopped:  # else nobody needs it any more
+                self._failed(dropin, reason, again if once_more else None)
 
         def hello(message: dict[str, Any]) -> None:
             if "error" in message:
-                failed(message["error"], once_more=False)
+                # What could be imported before, and is the same, lacks something that may come back.
+                failed(message["error"], once_more=dropin == self._before.get(dropin.path))
             elif answered():
                 assert template is not None
                 self._heard(dropin, template, message, failed_before=again > _AGAIN)
@@ -207,21 +207,26 @@ class Generation:
     def _retry(self, dropin: Dropin, pause: float) -> None:
         """A machine that was busy starting may be why it failed: nobody should have to find that out.
 
-        The version before it has its next turn when the new one fails again.
+        The version before it, if it is in use, stays so until the new one can be.
         """
         is_newest = self._newest.get(dropin.path) is dropin
-        if is_newest and not self._stopped and dropin.path not in self.dropins:
+        if is_newest and not self._stopped and self.dropins.get(dropin.path) != dropin:
             self._load_module(dropin, min(2 * pause, _AGAIN_AT_MOST))
 
-    def _failed(self, dropin: Dropin, reason: str) -> None:
-        """Report it, and go on with the version that has been in use, if there is one."""
+    def _failed(self, dropin: Dropin, reason: str, again: float | None = None) -> None:
+        """Report it, and go on with the version that has been in use, if there is one.
+
+        `again`: seconds until it is tried once more.
+        """
+        if again is not None:
+            self._loop.after(again, lambda: self._retry(dropin, again))
         before = self._before.get(dropin.path, dropin)
         if before != dropin:
             reason += "; the version before it stays in use"
         journal.event("dropin-failed", journal.ERR, file=dropin.path, message=reason)
         self.registry.fail(dropin.path, reason)
         try:
-            if before != dropin:
+            if before not in (dropin, self.dropins.get(dropin.path)):
                 self._take_up(before.again())
                 return
         except OSError:
