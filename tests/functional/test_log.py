@@ -1,10 +1,11 @@
 """The method `log`."""
 
+import fcntl
 import os
 
 import pytest
 
-from tifftockd import journal
+from tifftockd import TransientError, journal
 from tifftockd.errors import InvalidInput
 from tifftockd.handlers.log import Log
 from tifftockd.handlers.spec import describe
@@ -53,6 +54,26 @@ def test_a_message_cannot_forge_a_second_line(written):
 def test_an_empty_message_is_written_too(written):
     fire("")
     assert "reminder=7" in written()
+
+
+@pytest.mark.parametrize("stream", ["on a full disk", "that nobody reads", "whose reader has gone"])
+def test_a_message_that_nothing_has_taken_is_not_called_delivered(stream):
+    reader, writer = os.pipe()
+    match stream:
+        case "on a full disk":
+            with open("/dev/full", "wb") as full:
+                os.dup2(full.fileno(), writer)
+        case "that nobody reads":
+            os.write(writer, bytes(fcntl.fcntl(writer, fcntl.F_GETPIPE_SZ)))
+        case "whose reader has gone":
+            os.close(reader)
+    journal.use(writer)
+    try:
+        with pytest.raises(TransientError, match="neither the journal nor standard error"):
+            fire("tea")
+    finally:
+        journal.use()
+        os.close(writer)
 
 
 def test_any_label_but_no_option_is_accepted():

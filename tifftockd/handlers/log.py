@@ -4,8 +4,9 @@ from __future__ import annotations
 
 from typing import Any
 
+from tifftockd.errors import TransientError
 from tifftockd.handlers import RemindProcess
-from tifftockd.journal import event
+from tifftockd.journal import put
 
 
 class Log(RemindProcess):
@@ -15,5 +16,6 @@ class Log(RemindProcess):
     options: Any = {}  # noqa: RUF012  none; an instance's are the reminder's
 
     def remind(self, message: str) -> None:
-        """Write it."""
-        event("reminder", message=message, reminder=self.id, to=self.to)
+        """Write it. TransientError if it could not be, as on a full disk, or where nobody reads."""
+        if not put("reminder", message=message, reminder=self.id, to=self.to):
+            raise TransientError("neither the journal nor standard error has taken it")

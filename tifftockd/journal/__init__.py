@@ -91,6 +91,12 @@ class Journal:
         except Exception:  # noqa: BLE001, S110
             pass
 
+    def put(self, name: str, level: Level, fields: Mapping[str, object]) -> bool:
+        """Write one event, whatever its level, and say whether it could be."""
+        entry = _entry(name, level, fields)
+        with self._lock:
+            return self._put([entry])
+
     def after_fork(self) -> None:
         """In the child: the lock may belong to a thread that is not there, and what waits is the parent's to write."""
         self._lock = threading.RLock()
@@ -106,14 +112,18 @@ class Journal:
             # Before what waits is taken: who comes later, and sees this, waits for the lock.
             self._taking_along = left > 0
             entries = [self._entries.popleft() for _ in range(len(self._entries))]
-            if not self._native:
-                self._write([f"{IDENTIFIER}: {entry.line}\n" for entry in entries])
-            elif unsent := self._send(entries):
-                # The journal takes the priority from the front of the line: sd-daemon(3)
-                self._write([f"<{entry.level:d}>{entry.line}\n" for entry in unsent])
+            self._put(entries)
             if not self._entries:
                 return True
         return False
+
+    def _put(self, entries: list[_Entry]) -> bool:
+        """Write them; whether all could be."""
+        if not self._native:
+            return self._write([f"{IDENTIFIER}: {entry.line}\n" for entry in entries])
+        unsent = self._send(entries)
+        # The journal takes the priority from the front of the line: sd-daemon(3)
+        return self._write([f"<{entry.level:d}>{entry.line}\n" for entry in unsent])
 
     def _send(self, entries: list[_Entry]) -> list[_Entry]:
         """Send each as a datagram; those that the journal cannot take now."""
@@ -139,22 +149,27 @@ class Journal:
             return False
         return True
 
-    def _write(self, lines: list[str]) -> None:
+    def _write(self, lines: list[str]) -> bool:
+        all_written = True
         for block in _blocks([line.encode("utf-8", "backslashreplace") for line in lines]):
             # One that is lost, as on a full disk, takes no other along, nor what other threads have left to this one.
             try:
-                self._write_block(block)
+                all_written &= self._write_block(block)
             except OSError:
-                pass
+                all_written = False
+        return all_written
 
-    def _write_block(self, data: bytes) -> None:
+    def _write_block(self, data: bytes) -> bool:
         for start in range(0, len(data), _PIECE):
             # Who does not read for one event is not waited for at the next.
             if not _writable(self._fd, 0 if self._stuck else _PATIENCE):
                 self._stuck = True
-                return
+                return False
             self._stuck = False
-            os.write(self._fd, data[start : start + _PIECE])
+            piece = data[start : start + _PIECE]
+            if os.write(self._fd, piece) < len(piece):
+                return False
+        return True
 
 
 def is_journal(fd: int, folder: str = FOLDER) -> bool:
@@ -304,6 +319,11 @@ def event(name: str, level: Level = INFO, /, *, message: str = "", **fields: obj
     its purpose. Never raises.
     """
     _journal.event(name, level, {"message": message or None, **fields})
+
+
+def put(name: str, level: Level = INFO, /, *, message: str = "", **fields: object) -> bool:
+    """Log an event as `event` does, whatever its level, and say whether the journal or standard error has taken it."""
+    return _journal.put(name, level, {"message": message or None, **fields})
 
 
 def events(several: Iterable[Event]) -> None:
