@@ -110,6 +110,7 @@ def test_a_lock_that_somebody_holds_for_long_is_survived_and_no_queue_grows_behi
         answers = [one.result() for one in waiting]
     assert {(answer.status, answer.json["kind"]) for answer in answers} == {(503, "store_unavailable")}
     assert all("locked" in answer.json["error"] for answer in answers)
+    assert daemon.get("/reminders") == [], "what can be read is read"
     holder.execute("ROLLBACK")
     holder.close()
     wait_until(lambda: daemon.request("GET", "/health").status == 200, "the recovery", patience=10)

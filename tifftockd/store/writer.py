@@ -283,7 +283,8 @@ class Writer:
         """A reader that shared its batch with writers that failed, or found the connection broken."""
         for last in (False, True):
             try:
-                with self._transaction() as cursor:
+                # Who only reads is not hindered by somebody else's lock.
+                with self._transaction("BEGIN") as cursor:
                     self._serve(request, cursor)
             except Exception as error:
                 # Only now: to open a database anew takes writes of its own, which a full disk refuses.
@@ -299,11 +300,11 @@ class Writer:
         journal.event("store-recovered")
 
     @contextmanager
-    def _transaction(self) -> Iterator[sqlite3.Cursor]:
+    def _transaction(self, begin: str = "BEGIN IMMEDIATE") -> Iterator[sqlite3.Cursor]:
         cursor = self._cursor()
         # With the write lock from the beginning: one that is upgraded later fails at once when somebody else has
         # written.
-        cursor.execute("BEGIN IMMEDIATE")
+        cursor.execute(begin)
         try:
             yield cursor
             cursor.execute("COMMIT")
