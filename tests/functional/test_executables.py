@@ -6,6 +6,7 @@ import os
 import shutil
 import subprocess
 import sys
+import threading
 import time
 
 import pytest
@@ -341,6 +342,34 @@ def test_one_that_is_replaced_or_removed_is_the_old_one_until_the_reload(daemon)
     file.unlink()
     daemon.reload()
     assert "lamp" not in methods(daemon)
+
+
+def test_one_that_is_exchanged_or_removed_as_it_starts_is_the_old_one(daemon):
+    """A compiled one: a script is opened once more, by its interpreter."""
+    file, old = daemon.handlers_dir / "lamp", daemon.folder / "old"
+    shutil.copy("/bin/true", file)
+    file.chmod(0o755)
+    daemon.reload()
+    another = daemon.folder / "another"
+    another.write_bytes(file.read_bytes())
+    another.chmod(0o644)
+    ended = threading.Event()
+
+    def exchange():
+        while not ended.is_set():
+            file.rename(old)
+            another.rename(file)
+            file.rename(another)
+            old.rename(file)
+
+    exchanging = threading.Thread(target=exchange)
+    exchanging.start()
+    try:
+        entries = [attempt(daemon, "on", "lamp") for _ in range(40)]
+    finally:
+        ended.set()
+        exchanging.join()
+    assert {(entry["outcome"], entry["error"]) for entry in entries} == {("delivered", None)}
 
 
 def test_one_that_was_written_to_is_not_run_until_the_reload_and_loses_no_reminder(daemon):

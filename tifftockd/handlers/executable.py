@@ -10,6 +10,7 @@ import signal
 import subprocess
 from collections import Counter
 from collections.abc import Callable, Mapping
+from contextlib import suppress
 from pathlib import Path
 from typing import Any, ClassVar
 
@@ -52,37 +53,42 @@ class Executable(RemindProcess):
         _judge(process.wait(), last_line)
 
     def _start(self, message: str) -> subprocess.Popen[bytes]:
-        program = self._program()
+        """Start the file as it was checked: what has been put in its place waits for the reload.
+
+        By its own name as long as that leads there, for `$0` and what people see in ps(1). Only root and the daemon's
+        user could exchange it now, until the kernel has opened it, and a script's interpreter once more: what they put
+        there in this moment is run. A link is not followed again: it may lead to where somebody else could.
+        """
         stdin = _memory_file(_json(self._told) + b"\n")
         try:
-            return subprocess.Popen(
-                [self._path, message.encode()],
-                executable=program,
-                stdin=stdin,
-                stderr=subprocess.PIPE,
-                env=dict(os.environb) | variables(self._told),
-                # A script is read by its interpreter, by that name.
-                pass_fds=[self._descriptor] if program != self._path else [],
-                # `kill 0` in a script is for what the script has started.
-                start_new_session=True,
-            )
+            if self._is_in_its_place():
+                # It may have been taken away since. What is wrong with the file itself is so by its descriptor, too.
+                with suppress(OSError):
+                    return self._run(self._path, message, stdin)
+            return self._run(f"/proc/self/fd/{self._descriptor}", message, stdin)
         except OSError as error:
             raise self._why_not(error) from None
         finally:
             os.close(stdin)
 
-    def _program(self) -> str:
-        """The file as it was checked: what has been put in its place waits for the reload.
-
-        By its own name as long as that leads there, for `$0` and what people see in ps(1): only root and the daemon's
-        user could exchange it now. A link is not followed again: it may lead to where somebody else could.
-        """
+    def _is_in_its_place(self) -> bool:
         try:
-            if os.path.samestat(os.lstat(self._path), os.fstat(self._descriptor)):
-                return self._path
-        except OSError:
-            pass  # it has been removed
-        return f"/proc/self/fd/{self._descriptor}"
+            return os.path.samestat(os.lstat(self._path), os.fstat(self._descriptor))
+        except OSError:  # it has been removed
+            return False
+
+    def _run(self, program: str, message: str, stdin: int) -> subprocess.Popen[bytes]:
+        return subprocess.Popen(
+            [self._path, message.encode()],
+            executable=program,
+            stdin=stdin,
+            stderr=subprocess.PIPE,
+            env=dict(os.environb) | variables(self._told),
+            # A script is read by its interpreter, by that name.
+            pass_fds=[self._descriptor] if program != self._path else [],
+            # `kill 0` in a script is for what the script has started.
+            start_new_session=True,
+        )
 
     def _why_not(self, error: OSError) -> HandlerError:
         """Why it could not be started: surely nothing was done."""
