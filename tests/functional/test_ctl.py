@@ -13,7 +13,7 @@ import pytest
 
 from tests.daemon import IN_FOREGROUND, PATIENCE, running, unmeasured, wait_until
 from tests.terminal import COLOUR, COMMAND, Terminal
-from tifftockd.ctl import client
+from tifftockd.ctl import client, commands
 
 ZONE = "Europe/Berlin"
 # Wed 2026-11-25 09:00 CET
@@ -243,6 +243,14 @@ def test_lists_can_be_narrowed_and_go_on_where_their_link_leads(terminal, daemon
     at = daemon.get("/reminders")[3]["when"]
     assert len(terminal.run("list", "--before", at, "--owner", "me").lines) == 1 + 3
     assert terminal.run("list", "--state", "missed").error == "there are none"
+
+
+def test_a_long_list_comes_in_several_tables(terminal, daemon, monkeypatch):
+    for hours in range(1, 6):
+        daemon.remind(**{"in": f"{hours}h"})
+    monkeypatch.setattr(commands, "_IN_A_TABLE", 2)
+    heads = [line.split()[0] == "ID" for line in terminal.run().lines]
+    assert heads == [True, False, False, True, False, False, True, False]
 
 
 def test_nothing_coming_is_said_beside_the_output(terminal):

@@ -6,7 +6,8 @@ import argparse
 import os
 import sys
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from itertools import islice
 from typing import Any
 from urllib.parse import quote, urlencode
 
@@ -20,6 +21,8 @@ from tifftockd.ctl.text import harmless
 
 # Seconds between two looks at whether an attempt has ended: at first often, then less.
 _SHORTEST_LOOK, _LONGEST_LOOK = 0.01, 0.5
+# Of a longer list the rest follows in another table.
+_IN_A_TABLE = 10_000
 
 Command = Callable[[argparse.Namespace, Screen, Client], int]
 
@@ -55,11 +58,18 @@ def _list(options: argparse.Namespace, screen: Screen, client: Client) -> int:
         for item in items:
             screen.json(item)
         return 0
-    found = [shapes.check(client, item, shapes.REMINDER) for item in items]
-    show.print_reminders(screen, found, times.now())
-    if not found:
+    some: list[dict[str, Any]] = []
+    for some in _tables(shapes.check(client, item, shapes.REMINDER) for item in items):
+        show.print_reminders(screen, some, times.now())
+    if not some:
         screen.note("there are none" if query else "nothing is coming; tifftockctl list --state all shows what is kept")
     return 0
+
+
+def _tables(items: Iterator[dict[str, Any]]) -> Iterator[list[dict[str, Any]]]:
+    """Those that are shown in one table: its columns are known when all of them are, and nobody waits for a million."""
+    while some := list(islice(items, _IN_A_TABLE)):
+        yield some
 
 
 def _show(options: argparse.Namespace, screen: Screen, client: Client) -> int:
@@ -81,9 +91,10 @@ def _history(options: argparse.Namespace, screen: Screen, client: Client) -> int
         for count, item in enumerate(items, 1):  # noqa: B007 it is looked at below
             screen.json(item)
     else:
-        found = [shapes.check(client, item, shapes.ENTRY) for item in items]
-        count = len(found)
-        show.print_entries(screen, found, of_one=options.id is not None)
+        count = 0
+        for some in _tables(shapes.check(client, item, shapes.ENTRY) for item in items):
+            count += len(some)
+            show.print_entries(screen, some, of_one=options.id is not None)
     if not count:
         screen.note(_why_no_history(options, client))
     return 0
