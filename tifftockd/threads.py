@@ -49,6 +49,16 @@ def share_memory() -> None:
         _libc.mallopt(_M_ARENA_MAX, 1)
 
 
+def give_memory_back() -> None:
+    """Give the kernel what malloc(3) holds and nobody uses: malloc_trim(3), some milliseconds where that is much.
+
+    By itself it gives the end of its heap alone, which something small always holds: after 16 batches of 7 MB side by
+    side the daemon kept 230 MB for good.
+    """
+    with suppress(AttributeError):  # not in musl
+        _libc.malloc_trim(0)
+
+
 def take_short_turns() -> None:
     """Let a thread that computes give way after a millisecond instead of Python's five: sys.setswitchinterval.
 

@@ -2,6 +2,7 @@
 
 import random
 import re
+from concurrent.futures import ThreadPoolExecutor
 
 import pytest
 
@@ -82,3 +83,20 @@ def test_a_place_is_good_when_what_was_there_has_gone(api):  # noqa: F811
     for id_ in (second, third):
         api.request("DELETE", f"/reminder/{id_}")
     assert api.get(re.match("<(.+)>", headers["Link"])[1]) == []
+
+
+def heap(daemon):
+    """What malloc(3) holds for it, in MB of memory."""
+    with open(f"/proc/{daemon.process.pid}/smaps") as maps:
+        return int(re.search(r"\[heap\]\n.*?\nRss: +(\d+) kB", maps.read(), re.DOTALL)[1]) / 1000
+
+
+def test_long_lists_to_many_at_once_leave_no_memory_behind(daemon):
+    daemon.start()
+    for _ in range(2):
+        daemon.request("POST", "/reminders", [{"in": "1h", "message": "x" * 300, "method": "log"}] * 5000)
+    before = heap(daemon)
+    with ThreadPoolExecutor(8) as pool:
+        assert all(len(one.json) == 10_000 for one in pool.map(lambda _: daemon.request("GET", "/reminders"), range(8)))
+    assert daemon.request("GET", "/reminders").status == 200  # the last of all, alone
+    assert heap(daemon) - before < 25

@@ -14,9 +14,10 @@ from waitress.channel import HTTPChannel
 from tifftockd import clock
 from tifftockd.api.access import Peer
 from tifftockd.server.loop import Loop
-from tifftockd.server.parser import Parser
+from tifftockd.server.parser import LARGE, Parser
 from tifftockd.server.sockets import peer_of
 from tifftockd.server.tasks import ApplicationTask, Refusal
+from tifftockd.threads import give_memory_back
 
 # Seconds that a client has for a request, or for reading an answer, and one more for each SLOWEST bytes of it.
 PATIENCE = 10.0
@@ -52,6 +53,7 @@ class Channel(HTTPChannel):  # type: ignore[misc]
         self._sent = 0  # bytes since _output_began
         self._patience = PATIENCE  # for the next request to begin
         self._gathered = b""  # of an answer
+        self._length = 0  # of the last answer
         self._lingering = self._answered = self._waiting = False
         self._watching = threading.Lock()
         # What is waited for before a thread can go on, of epoll(7), and whether one has begun to.
@@ -131,9 +133,12 @@ class Channel(HTTPChannel):  # type: ignore[misc]
 
     def service(self) -> None:
         """Answer one request; the connection's end, if that was its last, is this thread's too."""
+        received = self.requests[0].body_bytes_received
         super().service()
         if self.close_when_flushed and not self.total_outbufs_len:
             self.handle_write()
+        if max(received, self._length) > LARGE:
+            give_memory_back()
 
     def _take(self) -> int:
         """Be the one who goes on, with what was waited for: the first to come since `watch`. Else 0."""
@@ -265,6 +270,7 @@ class Channel(HTTPChannel):  # type: ignore[misc]
     def flush(self) -> None:
         """Send the answer, all at once; what the kernel does not take is queued, for the loop to send."""
         data, self._gathered = self._gathered, b""
+        self._length = len(data)
         now = clock.monotonic()
         self._idle_since, self._patience, self._answered = now, KEEP_ALIVE, True
         with self.outbuf_lock:

@@ -82,7 +82,13 @@ class ApplicationTask(_Task, WSGITask):  # type: ignore[misc]
 
     def execute(self) -> None:
         """Call the application, and send what it answers."""
-        super().execute()
+        try:
+            super().execute()
+        finally:
+            # bottle keeps the last environment of each thread, and with it the body, and the connection with all that
+            # comes of its next one.
+            if self.environ is not None:
+                self.environ.clear()
         if self.request.command == "HEAD" and not self.wrote_header:
             # waitress 2.1.2 misses the body that Content-Length speaks of, and would close without a word.
             self.close_on_finish = False
@@ -91,7 +97,4 @@ class ApplicationTask(_Task, WSGITask):  # type: ignore[misc]
         """The WSGI environment."""
         environ: dict[str, Any] = super().get_environment()
         environ[PEER] = self.channel.peer
-        # bottle keeps the last environment of each thread, and this would keep the connection, with all that comes of
-        # its next body.
-        environ.pop("waitress.client_disconnected", None)
         return environ
