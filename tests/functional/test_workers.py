@@ -805,6 +805,9 @@ def test_an_error_is_told_also_when_standard_error_is_closed(shared):
         "socket.setdefaulttimeout(0.001)",
         "sys.path.insert(0, '/nowhere')",
         "os.nice(1)",
+        "os.geteuid() or os.setgroups([5])",
+        "os.geteuid() or os.seteuid(1)",
+        "os.sched_setaffinity(0, {min(os.sched_getaffinity(0))})",
         "self.__class__.kept = [open('/dev/null') for _ in range(200)]",
     ],
 )
@@ -820,11 +823,18 @@ def test_what_an_attempt_changes_does_not_reach_the_next_one(shared, single, cod
         print(signal.pthread_sigmask(signal.SIG_BLOCK, ()), signal.getsignal(signal.SIGUSR1) == signal.SIG_DFL)
         print(locale.setlocale(locale.LC_ALL) != 'C.UTF-8', socket.getdefaulttimeout(), '/nowhere' in sys.path)
         print(os.nice(0), len(os.listdir('/proc/self/fd')) < 200)
+        print(os.geteuid(), os.getgroups(), os.sched_getaffinity(0))
         """,
         single,
     )
     assert (entry["outcome"], entry["error"]) == ("delivered", None)
-    assert entry["output"] == f"error\n{shared.folder} 0o77 True\nset() True\nTrue None False\n0 True\n"
+    ours = f"{os.geteuid()} {os.getgroups()} {os.sched_getaffinity(0)}"
+    assert entry["output"] == f"error\n{shared.folder} 0o77 True\nset() True\nTrue None False\n0 True\n{ours}\n"
+
+
+def test_a_file_that_a_handler_keeps_open_is_there_for_its_next_attempt(shared, single):
+    keep = "self.__class__.kept = getattr(self.__class__, 'kept', None) or open('/dev/null'); print(os.getpid())"
+    assert len({attempt(shared, keep, single)["output"] for _ in range(3)}) == 1
 
 
 @pytest.mark.parametrize(
