@@ -287,7 +287,8 @@ def _retry(ending: Ending, policy: Policy) -> Settlement:
     if failures > reminder.retries:
         tried = f" (attempt {reminder.attempts}, the last)" if reminder.retries else ""
         return _settlement(ending, Outcome.FAILED, State.FAILED, error=f"{ending.error}{tried}", failures=failures)
-    fire_at = ending.finished + max(policy.wait(failures), ending.retry_after or 0)
+    # One for which no worker could be started ends up to a claim's lead before it is due.
+    fire_at = max(ending.finished, reminder.due) + max(policy.wait(failures), ending.retry_after or 0)
     if fire_at > reminder.latest:
         late = f"{ending.error}; the next attempt would be later than {format_span(reminder.max_late)}"
         return _settlement(ending, Outcome.FAILED, State.FAILED, error=late, failures=failures)

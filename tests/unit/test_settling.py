@@ -48,6 +48,11 @@ def test_delays_double_until_the_retries_are_used_up(verdict):
     assert reminder.attempts == 3
 
 
+def test_a_retry_of_what_failed_before_it_was_due_is_not_early():
+    failed = Ending(CLAIMED, Verdict.TRANSIENT, None, DUE - 40_000, "no worker can be started")
+    assert settle(failed, POLICY._replace(delay=1_000)).fire_at == DUE + 1_000
+
+
 def test_no_retries_means_one_attempt():
     done = settle(ended(Verdict.TRANSIENT, CLAIMED._replace(retries=0)), POLICY)
     assert (done.state, done.error) == (State.FAILED, "why")
