@@ -159,6 +159,33 @@ def test_an_import_that_broke_off_is_run_again_and_makes_nothing_twice(terminal,
     assert len([one for one in daemon.get("/history") if one["message"] == "at once"]) == 1
 
 
+def test_a_file_that_an_earlier_run_has_made_is_made_once_more_with_again(terminal, daemon, small):
+    file = lines(*({"in": "1h", "message": f"number {n}", "method": "log"} for n in range(4)))
+    assert terminal.run("import", "-", stdin=file).code == 0
+    assert "--again makes all of them once more" in terminal.run("import", "-", stdin=file).err
+    assert len(messages(daemon)) == 4
+    for times in (2, 3):
+        done = terminal.run("import", "-", "--again", stdin=file)
+        assert (done.code, len(messages(daemon))) == (0, 4 * times), done.err
+
+
+def test_an_import_with_again_that_broke_off_says_that_it_cannot_be_continued(terminal, daemon, small, monkeypatch):
+    original, left = Client.ask, [*range(4)]
+
+    def break_off(self, method, path, body=None, once=None):
+        if not left:
+            raise NoAnswer("the line is cut")
+        left.pop()
+        return original(self, method, path, body, once)
+
+    monkeypatch.setattr(Client, "ask", break_off)
+    done = terminal.run("import", "-", "--again", stdin=lines(*some(9)))
+    assert (done.code, len(messages(daemon))) == (69, 3)
+    assert done.error == (
+        "the line is cut; 3 of 9 are imported; with --again that cannot be continued: import the rest from another file"
+    )
+
+
 def test_equal_lines_are_as_many_reminders(terminal, daemon, small):
     file = lines(*some(1) * 7)
     assert terminal.run("import", "-", stdin=file).code == 0

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import argparse
 import hashlib
+import secrets
 from collections.abc import Iterator, Sequence
 from itertools import islice
 from typing import Any, NamedTuple
@@ -46,7 +47,9 @@ def import_file(options: argparse.Namespace, screen: Screen, client: Client) -> 
         some = ", ".join(name[:64] for name in islice(found.dropped, _FIELDS_NAMED))
         more = ", and others" if len(found.dropped) > _FIELDS_NAMED else ""
         screen.note(f"not imported, as reminders have no such field: {some}{more}")
-    batches = list(_batches(found.records))
+    # Keys that no other run has: this one makes all of them, and none can go on with it.
+    salt = secrets.token_hex(16) if options.again else ""
+    batches = list(_batches(found.records, salt))
     before, bad = _look(screen, client, batches)
     bad = sorted([*found.bad, *bad])
     _name(screen, bad)
@@ -55,7 +58,8 @@ def import_file(options: argparse.Namespace, screen: Screen, client: Client) -> 
     known = sum(len(batch.records) for batch in before)
     if known:
         screen.note(
-            f"{known} of them came in an earlier run, which made what was right of them: they are not sent again"
+            f"{known} of them came in an earlier run, which made what was right of them: they are not sent again;"
+            " --again makes all of them once more"
         )
     if bad and not options.skip_bad:
         total = count(len(found.records) + len(found.bad), "reminder")
@@ -64,7 +68,7 @@ def import_file(options: argparse.Namespace, screen: Screen, client: Client) -> 
     if options.dry_run:
         screen.note(f"{count(left, 'reminder')} would be imported" + (f", {len(bad)} skipped" if bad else ""))
         return 0
-    made = _send(screen, client, new, wrong, left)
+    made = _send(screen, client, new, wrong, left, options.again)
     screen.out.flush()
     screen.note(f"{count(made, 'reminder')} imported" + (f", {len(bad)} skipped" if bad else ""))
     if bad:
@@ -82,24 +86,24 @@ def _read(file: str) -> bytes:
         raise Failure(f"cannot read {file}: {error.strerror}", EX_NOINPUT) from None
 
 
-def _batches(records: Sequence[Record]) -> Iterator[Batch]:
-    """In their order; the same file gives the same ones."""
+def _batches(records: Sequence[Record], salt: str) -> Iterator[Batch]:
+    """In their order; the same file and salt give the same ones."""
     first, size, some = 0, 0, list[Record]()
     for place, record in enumerate(records):
         length = len(to_json(record.fields)) + 2
         if some and (len(some) == _MOST or size + length > _LARGEST):
-            yield Batch(some, _key(first, some))
+            yield Batch(some, _key(first, some, salt))
             first, size, some = place, 0, []
         some.append(record)
         size += length
     if some:
-        yield Batch(some, _key(first, some))
+        yield Batch(some, _key(first, some, salt))
 
 
-def _key(first: int, records: Sequence[Record]) -> str:
+def _key(first: int, records: Sequence[Record], salt: str) -> str:
     """Of content and position: two equal parts of a file are two."""
     content = to_json([first, [record.fields for record in records]])
-    return f"tifftockctl-import-{hashlib.sha256(content).hexdigest()}"
+    return f"tifftockctl-import-{hashlib.sha256(salt.encode() + content).hexdigest()}"
 
 
 # ---- looking
@@ -167,7 +171,7 @@ def _name(screen: Screen, bad: Sequence[Bad]) -> None:
 # ---- making
 
 
-def _send(screen: Screen, client: Client, batches: Sequence[Batch], wrong: set[int], left: int) -> int:
+def _send(screen: Screen, client: Client, batches: Sequence[Batch], wrong: set[int], left: int, again: bool) -> int:
     """Make what is not wrong; how many that were."""
     progress = Progress(screen, "importing", left)
     done = 0
@@ -184,10 +188,13 @@ def _send(screen: Screen, client: Client, batches: Sequence[Batch], wrong: set[i
         progress.show(done)
     except (Failure, KeyboardInterrupt) as error:
         progress.clear()
-        again = f"{done} of {left} are imported; run it again within 24 hours for the rest: nothing is made twice"
+        rest = "run it again within 24 hours for the rest: nothing is made twice"
+        if again:
+            rest = "with --again that cannot be continued: import the rest from another file"
+        said = f"{done} of {left} are imported; {rest}"
         if isinstance(error, Failure):
-            raise Failure(f"{error.message}; {again}", error.code) from None
-        screen.note(again)
+            raise Failure(f"{error.message}; {said}", error.code) from None
+        screen.note(said)
         raise
     progress.clear()
     return done

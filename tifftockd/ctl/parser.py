@@ -251,4 +251,5 @@ def _import(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("file", metavar="FILE", help="JSON, JSON lines or CSV; - is the input")
     parser.add_argument("--format", choices=FORMATS, help="instead of what its content looks like")
     parser.add_argument("--skip-bad", action="store_true", help="import the rest where lines are wrong")
+    parser.add_argument("--again", action="store_true", help="make them although the same file was imported before")
     parser.add_argument("--dry-run", action="store_true", help="let the daemon look at it all, and make nothing")
