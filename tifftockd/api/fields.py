@@ -7,6 +7,7 @@ from enum import StrEnum
 from typing import Any, TypeVar
 
 from tifftockd.clock import SECOND, Micros
+from tifftockd.config import LONGEST_LATE
 from tifftockd.errors import InvalidInput, InvalidTime
 from tifftockd.reminder import CatchUp, Overlap
 from tifftockd.repeat import read_repeat
@@ -16,7 +17,7 @@ Kind = TypeVar("Kind", bound=StrEnum)
 
 LONGEST_MESSAGE = 32_768  # bytes of UTF-8
 LONGEST_TO = 4_096
-MOST_LATE: Micros = 3650 * 86_400 * SECOND
+MOST_LATE: Micros = parse_span(LONGEST_LATE)
 MOST_RETRIES = 1000
 MOST_OCCURRENCES = 1_000_000
 # Of `in`: 7,885 years
@@ -73,7 +74,7 @@ def _in(name: str, value: object) -> Micros:
 def _max_late(name: str, value: object) -> Micros:
     span = _span(name, value)
     if span > MOST_LATE:
-        raise InvalidTime(f"'{name}' is longer than 3650 days: send a span from 0 to 3650d", field=name)
+        raise InvalidTime(f"'{name}' is longer than {LONGEST_LATE}: send a span from 0 to {LONGEST_LATE}", field=name)
     return span
 
 

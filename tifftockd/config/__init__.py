@@ -25,6 +25,7 @@ __all__ = [
     "HANDLERS_OWN",
     "HTTP_DENY",
     "KEY_ADVICE",
+    "LONGEST_LATE",
     "LONGEST_TIMEOUT",
     "MAILGUN_API_URL",
     "MEMORY",
@@ -50,6 +51,8 @@ _DAEMONS_OWN = ("NOTIFY_SOCKET", "CREDENTIALS_DIRECTORY")
 _DAEMONS_OWN_PREFIXES = ("LISTEN_", "WATCHDOG_")
 
 
+# The bound of what a reminder may have, too: what a daemon lists, it takes.
+LONGEST_LATE = "3650d"
 # The bounds of what a handler's class may set, too.
 LONGEST_TIMEOUT = "30d"
 MEMORY = ("64M", "16T")
@@ -83,7 +86,7 @@ SETTINGS = (
     # Beside the settings: what is in there is as trusted as they are.
     Setting("HANDLERS_DIR", "handlers_dir", values.folder, places.handlers_dir),
     # A machine that was off for a night still tells; one that comes back after a week does not fire a hundred texts.
-    Setting("MAX_LATE", "max_late", values.span("36525d"), "24h"),
+    Setting("MAX_LATE", "max_late", values.span(LONGEST_LATE), "24h"),
     # With the delay doubled each time, five attempts reach over 15 minutes: a restart of a mail server, not its move.
     Setting("RETRIES", "retries", values.number(0, 1000), "5"),
     Setting("RETRY_DELAY", "retry_delay", values.span("30d"), "30s"),
