@@ -124,6 +124,21 @@ def test_a_live_socket_is_never_taken(daemon, tmp_path_factory):
     assert daemon.get("/health")["status"] == "ok"
 
 
+@pytest.mark.parametrize("name", ["x%41.db", "a%41b/x.db", "100%/x.db", "a b+c&d#e;f:g@h=i[1]ä/x.db"])
+def test_the_database_is_where_the_setting_says_to_the_letter(daemon, name):
+    place = daemon.folder / "there"
+    database = place / name
+    daemon.settings["DATABASE_URL"] = f"sqlite:///{database}"
+    daemon.start()
+    daemon.remind(**{"in": "1h"})
+    assert {file for file in place.rglob("*") if file.is_file()} == {
+        database.with_name(f"{database.name}{suffix}") for suffix in ("", "-wal", "-shm", ".lock")
+    }
+    assert daemon.command("--backup", "backup.db").returncode == 0
+    with sqlite3.connect(daemon.folder / "backup.db") as backup:
+        assert backup.execute("SELECT count(*) FROM reminder").fetchone() == (1,)
+
+
 def test_a_newer_database_is_refused_and_left_as_it_is(daemon):
     daemon.start()
     daemon.stop()

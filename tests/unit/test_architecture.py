@@ -201,7 +201,7 @@ def test_the_daemon_loads_no_library_of_the_handlers(room):
 
 def test_the_daemon_loads_nothing_that_its_libraries_do_not_need_for_it():
     left_out = {"alembic", "asyncio", "ssl"}
-    connect = "tifftockd.store.connection.connect('sqlite://').executable"
+    connect = "tifftockd.store.connection.connect('sqlite:///:memory:').executable"
     assert not loaded_by("tifftockd.daemon", then=connect) & left_out
 
 

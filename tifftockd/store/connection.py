@@ -5,6 +5,7 @@ from __future__ import annotations
 import sqlite3
 from typing import Any
 
+from tifftockd.config.values import SQLITE
 from tifftockd.store.library import dataset, event
 
 # Pages of the write-ahead log, 8 MB: twice the usual, as whoever commits when it is full copies it into the database,
@@ -28,6 +29,9 @@ def connect(url: str) -> dataset.Database:
         sqlite_wal_mode=False,
     )
     assert database.engine is not None
+    # As it is written, and as the lock and the backup have it: SQLAlchemy 2.1 reads a%41b as aAb.
+    path = url.removeprefix(SQLITE)
+    event.listen(database.engine, "do_connect", lambda _dialect, _record, _given, more: sqlite3.connect(path, **more))
     event.listen(database.engine, "connect", _set_up)
     return database
 
