@@ -117,6 +117,65 @@ def test_a_lock_that_somebody_holds_for_long_is_survived_and_no_queue_grows_behi
     assert daemon.outcome(daemon.remind())["outcome"] == "delivered"
 
 
+@pytest.mark.parametrize("put_there", [None, b"", b"something else"])
+def test_a_log_that_is_deleted_under_the_daemon_is_noticed_and_nothing_accepted_is_lost(daemon, put_there):
+    daemon.start()
+    made = [daemon.remind(when=FAR)["id"]]
+    # Beside whom the daemon's is not the last connection, which SQLite copies the log for by itself.
+    shell = sqlite3.connect(daemon.database)
+    assert shell.execute("SELECT count(*) FROM reminder").fetchone() == (1,)
+    log = daemon.database.with_name("tifftock.db-wal")
+    log.unlink()
+    if put_there is not None:
+        log.write_bytes(put_there)
+    refusal = daemon.request("POST", "/remind", {"when": FAR, "message": "x", "method": "log"})
+    assert refusal.status == 503
+    assert refusal.json["kind"] == "store_unavailable"
+    assert "tifftock.db-wal was deleted or replaced" in refusal.json["error"]
+    wait_until(lambda: "store-recovered" in daemon.log_text(), "the recovery")
+    assert daemon.log_text().count("store-fault") == 1
+    assert daemon.get("/health")["store"] == "ok"
+    made.append(daemon.remind(when=FAR)["id"])
+    shell.close()
+    daemon.kill()
+    daemon.start()
+    assert [one["id"] for one in daemon.get("/reminders")] == made
+
+
+def test_a_lost_log_is_kept_open_until_all_of_it_can_be_saved(daemon):
+    daemon.start()
+    made = [daemon.remind(when=FAR)["id"]]
+    reader = sqlite3.connect(daemon.database, isolation_level=None)
+    reader.execute("BEGIN")
+    reader.execute("SELECT count(*) FROM reminder").fetchone()
+    made.append(daemon.remind(when=FAR)["id"])
+    daemon.database.with_name("tifftock.db-wal").unlink()
+    body = {"when": FAR, "message": "x", "method": "log"}
+    assert daemon.request("POST", "/remind", body).status == 503
+    assert "store-recovered" not in daemon.log_text()
+    reader.execute("COMMIT")
+    wait_until(lambda: daemon.request("GET", "/health").status == 200, "the recovery", patience=10)
+    # Not before: it would copy the log itself, were it the last that has it open.
+    reader.close()
+    daemon.kill()
+    daemon.start()
+    assert [one["id"] for one in daemon.get("/reminders")] == made
+
+
+def test_a_database_that_is_deleted_under_the_daemon_is_not_taken_for_an_empty_one(daemon):
+    daemon.start()
+    made = daemon.remind(when=FAR)
+    for suffix in ("", "-wal", "-shm"):
+        daemon.database.with_name(f"tifftock.db{suffix}").unlink()
+    refusal = daemon.request("POST", "/remind", {"when": FAR, "message": "x", "method": "log"})
+    assert refusal.status == 503
+    assert "tifftock.db was deleted or replaced" in refusal.json["error"]
+    health = daemon.request("GET", "/health")
+    assert (health.status, health.json["store"]) == (503, refusal.json["error"].partition(": ")[2])
+    assert daemon.get(f"/reminder/{made['id']}")["state"] == "pending", "what can be read is read"
+    assert not daemon.database.exists()
+
+
 def test_a_start_is_not_held_up_by_a_disk_that_refuses_to_clean(daemon):
     daemon.start()
     for _ in range(20):

@@ -19,6 +19,7 @@ from typing import Any, Generic, TypeVar, cast
 from tifftockd import clock, journal
 from tifftockd.errors import Overloaded, StoreUnavailable, TifftockError
 from tifftockd.store.connection import connect
+from tifftockd.store.files import Files, LostLog
 from tifftockd.store.library import Connection, DBAPIError, Dialect, dataset, text
 from tifftockd.store.transaction import Transaction
 from tifftockd.threads import make_thread
@@ -93,6 +94,7 @@ class Writer:
         self._thread: threading.Thread | None = None
         self._database: dataset.Database | None = None
         self._dialect: Dialect
+        self._files: Files | None = None  # of the connection, once it has been used
         self._probe_at = 0.0
         self._busy = False
         self.fault: str | None = None  # the last write's error; None when it went well
@@ -175,6 +177,7 @@ class Writer:
             self._database = connect(self._url)
             with self._transaction() as cursor:
                 prepare(cursor)
+                self._files = Files(cursor)
         except Exception as error:
             self._dispose()
             opened.set_exception(error)
@@ -225,8 +228,13 @@ class Writer:
                     if clock.monotonic() >= end:
                         break
                 wrote = _changes(cursor) > changes
+                if wrote:
+                    self._files = self._files or Files(cursor)
+                    self._files.check()
                 began = clock.monotonic()
         except Exception as error:
+            if isinstance(error, LostLog):
+                self._save_log()
             self._failed(served, error)
             return
         if wrote:
@@ -295,6 +303,14 @@ class Writer:
                 request.answer()
                 return
 
+    def _save_log(self) -> None:
+        """Copy what the lost log holds into the database, and open that anew: with a log that is there."""
+        with suppress(DBAPIError, sqlite3.Error):
+            # Not while somebody reads: what is left in it would go with the connection. The next write tries again.
+            busy, _, _ = self._cursor().execute("PRAGMA wal_checkpoint(TRUNCATE)").fetchone()
+            if not busy:
+                self._reconnect()
+
     def _recovered(self) -> None:
         self.fault = None
         journal.event("store-recovered")
@@ -324,6 +340,7 @@ class Writer:
 
     def _reconnect(self) -> None:
         """Throw the connection away: what SQLite believes of its files may no longer hold."""
+        self._files = None
         try:
             self._connection().invalidate()
         except Exception as error:

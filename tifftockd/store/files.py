@@ -1,0 +1,42 @@
+"""The database's files, deleted or replaced while they are in use: all that is written then ends with the process."""
+
+from __future__ import annotations
+
+import os
+import sqlite3
+
+
+class Lost(Exception):
+    """A file is not the one any more that SQLite has open."""
+
+
+class LostLog(Lost):
+    """Only its write-ahead log is."""
+
+
+class Files:
+    """What a connection has opened."""
+
+    def __init__(self, cursor: sqlite3.Cursor) -> None:
+        """`cursor`: in a transaction, as SQLite makes the log for the first."""
+        # As SQLite has resolved it: beside that one the log is.
+        self._database: str = cursor.execute("PRAGMA database_list").fetchone()[2]
+        self._log = f"{self._database}-wal"
+        self._opened = {path: os.stat(path).st_ino for path in (self._database, self._log)}
+
+    def check(self) -> None:
+        """Raise Lost unless the log is the one that was opened. Some 2 µs: each commit of something can bear that."""
+        if self._is_there(self._log):
+            return
+        what = "was deleted or replaced while it was in use"
+        if self._is_there(self._database):
+            raise LostLog(f"{os.path.basename(self._log)} {what}")
+        raise Lost(f"{os.path.basename(self._database)} {what}: put the right one in its place and restart the daemon")
+
+    def _is_there(self, path: str) -> bool:
+        try:
+            return os.stat(path).st_ino == self._opened[path]
+        except FileNotFoundError:
+            return False
+        except OSError:  # in a folder that the daemon may not search any more nobody can tell
+            return True
