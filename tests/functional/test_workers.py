@@ -832,9 +832,18 @@ def test_what_an_attempt_changes_does_not_reach_the_next_one(shared, single, cod
     assert entry["output"] == f"error\n{shared.folder} 0o77 True\nset() True\nTrue None False\n0 True\n{ours}\n"
 
 
+KEEP = "self.__class__.kept = getattr(self.__class__, 'kept', None) or open('kept', 'a'); print(os.getpid())"
+
+
 def test_a_file_that_a_handler_keeps_open_is_there_for_its_next_attempt(shared, single):
-    keep = "self.__class__.kept = getattr(self.__class__, 'kept', None) or open('/dev/null'); print(os.getpid())"
-    assert len({attempt(shared, keep, single)["output"] for _ in range(3)}) == 1
+    assert len({attempt(shared, KEEP, single)["output"] for _ in range(3)}) == 1
+
+
+def test_what_a_failed_attempt_left_in_a_file_that_it_keeps_open_is_not_done_by_the_next(shared, single):
+    entry = attempt(shared, f"{KEEP}; self.kept.write('half'); raise ValueError", single)
+    assert entry["outcome"] == "failed"
+    entry = attempt(shared, f"{KEEP}; self.kept.flush(); print(os.path.getsize('kept'))", single)
+    assert entry["output"].split()[1] == "0"
 
 
 @pytest.mark.parametrize(

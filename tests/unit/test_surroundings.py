@@ -10,15 +10,17 @@ from tifftockd.worker import attempt
 
 # In a process of its own: what is changed stays changed.
 LOOK = """
-import json, os, resource, signal, socket, sys, threading, time
+import fcntl, json, os, resource, signal, socket, sys, threading, time
 from tifftockd.worker.surroundings import Surroundings
 
 free = os.dup(0)
 os.close(free)
 surroundings = Surroundings()
-assert not surroundings.have_changed(nearest_only=False)
+changed = surroundings.have_changed
+assert not changed(nearest_only=False, delivered=True)
 exec(sys.argv[1])
-os._exit(surroundings.have_changed(nearest_only=True) + 2 * surroundings.have_changed(nearest_only=False))
+delivered = len(sys.argv) == 2
+os._exit(changed(nearest_only=True, delivered=delivered) + 2 * changed(nearest_only=False, delivered=True))
 """
 
 NEAREST = [
@@ -40,7 +42,10 @@ NEAREST = [
 ]
 LATER = [
     "resource.setrlimit(resource.RLIMIT_NOFILE, (50, 50))",
-    "[os.open(os.devnull, os.O_RDONLY) for _ in range(20)]",
+    "os.open(os.devnull, os.O_RDONLY)",
+    "free = socket.socket()",
+    "fcntl.flock(os.open(sys.executable, os.O_RDONLY), fcntl.LOCK_SH)",
+    "[os.open(sys.executable, os.O_RDONLY) for _ in range(20)]",
     "os.nice(1)",
     "signal.signal(signal.SIGUSR1, signal.SIG_IGN)",
     "signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGUSR1})",
@@ -51,8 +56,9 @@ if os.geteuid() == 0:  # who alone can be somebody else
 if len(os.sched_getaffinity(0)) > 1:
     LATER += ["os.sched_setaffinity(0, {min(os.sched_getaffinity(0))})"]
 
-# A log or a connection that stays open serves the next attempt, too.
-NOTHING = ["pass", "os.open(os.devnull, os.O_RDONLY)"]
+# A log that stays open serves the next attempt, too.
+KEPT = "os.open(sys.executable, os.O_RDONLY)"
+NOTHING = ["pass", KEPT]
 
 
 @pytest.mark.parametrize(
@@ -62,6 +68,11 @@ NOTHING = ["pass", "os.open(os.devnull, os.O_RDONLY)"]
 def test_what_is_changed_is_seen_at_once_or_after_the_last(code, seen):
     process = subprocess.run([sys.executable, "-c", LOOK, code], capture_output=True, check=False)
     assert process.returncode == seen, process.stderr
+
+
+def test_what_is_kept_open_is_seen_after_an_attempt_that_failed():
+    process = subprocess.run([sys.executable, "-c", LOOK, KEPT, "failed"], capture_output=True, check=False)
+    assert process.returncode == 2, process.stderr
 
 
 @pytest.mark.parametrize(("allowed", "calls"), [({0, 1, 3}, [{0, 3}, {0, 1, 3}]), ({1}, []), ({0}, [{0}, {0}])])

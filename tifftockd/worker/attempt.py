@@ -68,7 +68,8 @@ def run_worker(cls: type[RemindProcess], limits: Limits, socket_fd: int, output_
                 with suppress(BaseException):  # the handler may have closed it, or put anything there
                     printed.flush()  # type: ignore[union-attr]
             # What one attempt has changed, the next must not find.
-            spoiled = _bury_children() or surroundings.have_changed(nearest_only=job["more"])
+            delivered = answer["verdict"] is Verdict.DELIVERED
+            spoiled = _bury_children() or surroundings.have_changed(nearest_only=job["more"], delivered=delivered)
             printed = spoiled or _has_printed()
             answer |= {
                 "job": job["job"],
