@@ -447,6 +447,30 @@ def test_a_new_version_that_took_too_long_is_tried_again_while_the_old_one_is_in
         executor.stop(0)
 
 
+def test_a_new_version_that_is_late_and_lacks_a_method_waits_for_a_reload(tmp_path, monkeypatch):
+    monkeypatch.setattr(generation, "_LOAD", 1.0)
+    monkeypatch.setattr(generation, "_AGAIN", 0.1)
+    file, quick = tmp_path / "lamp.py", tmp_path / "quick"
+    file.write_text(LAMP + LAMP.replace("Lamp", "Moon"))
+    config = load_config({"HANDLERS_DIR": str(tmp_path)})
+    executor = Executor(config, lambda: None)
+    executor.start()
+    try:
+        wait_until(lambda: executor.has("moon"), "both methods")
+        waits = f"import os, time\nif not os.path.exists({str(quick)!r}): time.sleep(600)\n"
+        file.write_text(waits + LAMP)
+        executor.reload(config)
+        quick.touch()
+        wait_until(lambda: len(executor.registry.failures()) == 2, "the next try")
+        assert "has no method moon: reload to use it" in executor.registry.failures()[1][1]
+        assert executor.has("moon")
+        executor.reload(config)
+        assert not executor.registry.failures()
+        assert not executor.has("moon")
+    finally:
+        executor.stop(0)
+
+
 def test_a_file_that_is_as_it_was_and_cannot_be_imported_at_a_reload_is_tried_again(tmp_path, monkeypatch):
     monkeypatch.setattr(generation, "_AGAIN", 0.1)
     needed = tmp_path / "lamp.conf"
@@ -458,6 +482,7 @@ def test_a_file_that_is_as_it_was_and_cannot_be_imported_at_a_reload_is_tried_ag
     try:
         wait_until(lambda: executor.has("lamp"), "the method")
         needed.unlink()
+        executor.reload(config)
         executor.reload(config)
         assert "No such file" in executor.registry.failures()[0][1]
         assert not executor.has("lamp")

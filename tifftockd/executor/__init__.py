@@ -78,7 +78,7 @@ class Executor:
         Running attempts end in the old workers. TifftockError, and all stays as it was, when it cannot be done.
         """
         registry = Registry(builtin_specs(config.environ), loading=True)
-        fresh = self._generation(config, registry, self._current.dropins)
+        fresh = self._generation(config, registry, self._current.last_used())
         loaded: Future[None] = Future()
         self._loop.call(lambda: _guarded(loaded, lambda: fresh.load(lambda: loaded.set_result(None))))
         try:

@@ -79,6 +79,11 @@ class Generation:
         if not dropins:
             self._finish()
 
+    def last_used(self) -> dict[str, Dropin]:
+        """The drop-ins in use, and those that were before and are to be tried again: what a reload may fall back on."""
+        before = {path: one for path, one in self._before.items() if path in self._newest and one.program is None}
+        return before | self.dropins
+
     @property
     def is_busy(self) -> bool:
         """Whether an attempt is running."""
@@ -196,13 +201,24 @@ class Generation:
 
     def _heard(self, dropin: Dropin, template: Template, message: dict[str, Any], *, failed_before: bool) -> None:
         """What an import came to."""
+        specs = [MethodSpec(**spec) for spec in message["specs"]]
+        if lost := self._methods_of(dropin.path) - {spec.method for spec in specs}:
+            # That of the version before, which has been in use meanwhile, may be another file's by now.
+            self._drop(template)
+            self._failed(
+                dropin, f"it could be loaded late, and has no method {', '.join(sorted(lost))}: reload to use it"
+            )
+            return
         template.threads = message["threads"]
         if template.threads:
             template.close()
         if failed_before:
             self.registry.mend(dropin.path)
-        self._accept(dropin, template, [MethodSpec(**spec) for spec in message["specs"]])
+        self._accept(dropin, template, specs)
         self._finished(dropin.path)
+
+    def _methods_of(self, path: str) -> set[str]:
+        return {method for method, owner in self._taken.items() if owner == path}
 
     def _retry(self, dropin: Dropin, pause: float) -> None:
         """A machine that was busy starting may be why it failed: nobody should have to find that out.
