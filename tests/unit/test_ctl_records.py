@@ -146,6 +146,13 @@ def test_what_has_ended_is_not_made_to_begin_again_because_it_repeats(state):
     assert bad.why == f"it has ended, as {state}: none of its occurrences is to come"
 
 
+def test_a_number_before_each_row_of_csv_changes_nothing():
+    [bad] = read("id,when,repeat,message,method\n2,2035-01-31T09:00,daily,tea,log\n").bad
+    assert bad.why == "'when' and 'repeat' exclude each other"
+    [record] = read("id,when,message,method,until\n2,2035-01-31T09:00,tea,log,2036-01-31\n").records
+    assert record.fields["until"] == "2036-01-31"
+
+
 def test_options_in_csv_are_json_or_a_column_each():
     text = 'when,message,method,options,options.subject\n9:00,a,email,"{""html"": ""<b>""}",Bank\n9:00,b,email,,\n'
     first, second = (one.fields for one in read(text).records)

@@ -58,10 +58,11 @@ def _list(options: argparse.Namespace, screen: Screen, client: Client) -> int:
         for item in items:
             screen.json(item)
         return 0
-    some: list[dict[str, Any]] = []
+    count = 0
     for some in _tables(shapes.check(client, item, shapes.REMINDER) for item in items):
+        count += len(some)
         show.print_reminders(screen, some, times.now())
-    if not some:
+    if not count:
         screen.note("there are none" if query else "nothing is coming; tifftockctl list --state all shows what is kept")
     return 0
 

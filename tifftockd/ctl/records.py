@@ -251,7 +251,8 @@ def _row(names: Sequence[str], cells: Sequence[str]) -> dict[str, Any] | _Wrong:
         return _Wrong(f"it has {len(cells)} cells, and the first line {len(names)}: put what has a comma into quotes")
     fields: dict[str, Any] = {}
     for name, cell in zip(names, cells, strict=False):
-        if not cell:
+        # An id says that it is of a server only beside its state: people number their rows, too.
+        if not cell or (name in SERVER_MADE and "state" not in names):
             continue
         if name.startswith(_OPTION):
             fields.setdefault("options", {})[name.removeprefix(_OPTION)] = cell
@@ -282,12 +283,10 @@ def _fields(item: Any, dropped: dict[str, None]) -> dict[str, Any]:
         if name in FIELDS:
             if value is not None:
                 fields[name] = value
-        elif name in SERVER_MADE:
-            pass
-        elif given:
+        elif name not in SERVER_MADE:
+            if not given:
+                raise _Wrong(_unknown(name))
             dropped[name] = None
-        else:
-            raise _Wrong(_unknown(name))
     if given:
         if "repeat" in fields and item.get("state") in FINAL:
             raise _Wrong(f"it has ended, as {item['state']}: none of its occurrences is to come")
