@@ -94,8 +94,12 @@ class Journal:
     def put(self, name: str, level: Level, fields: Mapping[str, object]) -> bool:
         """Write one event, whatever its level, and say whether it could be."""
         entry = _entry(name, level, fields)
-        with self._lock:
-            return self._put([entry])
+        if not self._lock.acquire(timeout=_PATIENCE):
+            return False
+        try:
+            return self._deliver([entry])
+        finally:
+            self._lock.release()
 
     def after_fork(self) -> None:
         """In the child: the lock may belong to a thread that is not there, and what waits is the parent's to write."""
@@ -112,12 +116,12 @@ class Journal:
             # Before what waits is taken: who comes later, and sees this, waits for the lock.
             self._taking_along = left > 0
             entries = [self._entries.popleft() for _ in range(len(self._entries))]
-            self._put(entries)
+            self._deliver(entries)
             if not self._entries:
                 return True
         return False
 
-    def _put(self, entries: list[_Entry]) -> bool:
+    def _deliver(self, entries: list[_Entry]) -> bool:
         """Write them; whether all could be."""
         if not self._native:
             return self._write([f"{IDENTIFIER}: {entry.line}\n" for entry in entries])

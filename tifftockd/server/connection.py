@@ -53,7 +53,7 @@ class Channel(HTTPChannel):  # type: ignore[misc]
         self._sent = 0  # bytes since _output_began
         self._patience = PATIENCE  # for the next request to begin
         self._gathered = b""  # of an answer
-        self._length = 0  # of the last answer
+        self._large = False  # whether the last answer was
         self._lingering = self._answered = self._waiting = False
         self._watching = threading.Lock()
         # What is waited for before a thread can go on, of epoll(7), and whether one has begun to.
@@ -137,7 +137,7 @@ class Channel(HTTPChannel):  # type: ignore[misc]
         super().service()
         if self.close_when_flushed and not self.total_outbufs_len:
             self.handle_write()
-        if max(received, self._length) > LARGE:
+        if self._large or received > LARGE:
             give_memory_back()
 
     def _take(self) -> int:
@@ -246,6 +246,8 @@ class Channel(HTTPChannel):  # type: ignore[misc]
             if not self.total_outbufs_len:
                 # One that is empty keeps the memory of all that it has held.
                 self.outbufs = [OverflowableBuffer(self.adj.outbuf_overflow)]
+                if self._large:
+                    give_memory_back()
             return sent
 
     def send_continue(self) -> None:
@@ -270,7 +272,7 @@ class Channel(HTTPChannel):  # type: ignore[misc]
     def flush(self) -> None:
         """Send the answer, all at once; what the kernel does not take is queued, for the loop to send."""
         data, self._gathered = self._gathered, b""
-        self._length = len(data)
+        self._large = len(data) > LARGE
         now = clock.monotonic()
         self._idle_since, self._patience, self._answered = now, KEEP_ALIVE, True
         with self.outbuf_lock:
