@@ -426,7 +426,7 @@ def test_an_import_that_took_too_long_is_tried_again_by_itself(tmp_path, monkeyp
 
 
 def test_a_new_version_that_took_too_long_is_tried_again_while_the_old_one_is_in_use(tmp_path, monkeypatch):
-    monkeypatch.setattr(generation, "_LOAD", 1.0)
+    monkeypatch.setattr(generation, "_LOAD", 3.0)
     monkeypatch.setattr(generation, "_AGAIN", 0.1)
     file, quick = tmp_path / "lamp.py", tmp_path / "quick"
     file.write_text(LAMP)
@@ -448,7 +448,7 @@ def test_a_new_version_that_took_too_long_is_tried_again_while_the_old_one_is_in
 
 
 def test_a_new_version_that_is_late_and_lacks_a_method_waits_for_a_reload(tmp_path, monkeypatch):
-    monkeypatch.setattr(generation, "_LOAD", 1.0)
+    monkeypatch.setattr(generation, "_LOAD", 3.0)
     monkeypatch.setattr(generation, "_AGAIN", 0.1)
     file, quick = tmp_path / "lamp.py", tmp_path / "quick"
     file.write_text(LAMP + LAMP.replace("Lamp", "Moon"))
@@ -464,6 +464,7 @@ def test_a_new_version_that_is_late_and_lacks_a_method_waits_for_a_reload(tmp_pa
         wait_until(lambda: len(executor.registry.failures()) == 2, "the next try")
         assert "has no method moon: reload to use it" in executor.registry.failures()[1][1]
         assert executor.has("moon")
+        monkeypatch.undo()
         executor.reload(config)
         assert not executor.registry.failures()
         assert not executor.has("moon")
@@ -503,6 +504,7 @@ def test_an_import_that_a_reload_has_overtaken_is_not_told_to_have_failed(tmp_pa
     executor.start()
     try:
         wait_until(begun.exists, "the first import")
+        monkeypatch.undo()
         executor.reload(config)
         assert executor.has("lamp")
         time.sleep(1.2)
