@@ -1,12 +1,15 @@
 """What shares a commit, and what one that fails takes along."""
 
+import sqlite3
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import closing
 
 import pytest
 from sqlalchemy import text
 
 from tests.daemon import wait_until
 from tifftockd.errors import NotFound, StoreUnavailable
+from tifftockd.store.files import Files
 from tifftockd.store.writer import Writer
 
 MANY = 5
@@ -104,3 +107,10 @@ def test_a_statement_that_fails_on_its_way_leaves_nothing_behind(writer):
     halfway = text("INSERT OR FAIL INTO t (x) VALUES (1), (1)")
     assert isinstance(together(writer, [lambda tx: tx.execute(halfway)], single=True)[0], StoreUnavailable)
     assert stored(writer) == []
+
+
+def test_a_database_without_a_log_misses_none(tmp_path):
+    with closing(sqlite3.connect(tmp_path / "tifftock.db")) as connection:
+        assert connection.execute("PRAGMA journal_mode = DELETE").fetchone() == ("delete",)
+        cursor = connection.execute("BEGIN IMMEDIATE")
+        Files(cursor).check()

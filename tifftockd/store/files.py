@@ -22,11 +22,13 @@ class Files:
         # As SQLite has resolved it: beside that one the log is.
         self._database: str = cursor.execute("PRAGMA database_list").fetchone()[2]
         self._log = f"{self._database}-wal"
-        self._opened = {path: os.stat(path).st_ino for path in (self._database, self._log)}
+        # Where the disk has refused SQLite the change to a log there is none: then all is in the database itself.
+        paths = [path for path in (self._database, self._log) if os.path.exists(path)]
+        self._opened = {path: os.stat(path).st_ino for path in paths}
 
     def check(self) -> None:
         """Raise Lost unless the log is the one that was opened. Some 2 µs: each commit of something can bear that."""
-        if self._is_there(self._log):
+        if self._log not in self._opened or self._is_there(self._log):
             return
         what = "was deleted or replaced while it was in use"
         if self._is_there(self._database):
