@@ -44,6 +44,7 @@ LATER = [
     "resource.setrlimit(resource.RLIMIT_NOFILE, (50, 50))",
     "os.open(os.devnull, os.O_RDONLY)",
     "free = socket.socket()",
+    "os.listdir = os.open(sys.executable, os.O_RDONLY)",
     "fcntl.flock(os.open(sys.executable, os.O_RDONLY), fcntl.LOCK_SH)",
     "[os.open(sys.executable, os.O_RDONLY) for _ in range(20)]",
     "os.nice(1)",

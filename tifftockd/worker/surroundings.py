@@ -68,13 +68,17 @@ class Surroundings:
             return True
         (count, values, objects), (count_before, values_before, objects_before) = others, self._others
         self._keeps_files = count != count_before
-        if self._keeps_files and not (self._all_delivered and self._are_free(_opened())):
+        if self._keeps_files and not (self._all_delivered and self._are_free()):
             return True
         self._all_delivered = True
         return values != values_before or not _are_same(objects, objects_before)
 
-    def _are_free(self, opened: set[int]) -> bool:
+    def _are_free(self) -> bool:
         """Whether what is open, beside what was and is, are some files that nobody waits for."""
+        try:
+            opened = _opened()
+        except BaseException:  # there may be no descriptor left to list them by, and what was done must be told
+            return False
         more = opened - self._opened
         return opened > self._opened and len(more) <= _KEPT_OPEN and all(map(_is_free, more))
 
