@@ -1,15 +1,17 @@
 """What shares a commit, and what one that fails takes along."""
 
+import os
 import sqlite3
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import closing
+from contextlib import closing, contextmanager
 
 import pytest
 from sqlalchemy import text
 
 from tests.daemon import wait_until
 from tifftockd.errors import NotFound, StoreUnavailable
-from tifftockd.store.files import Files
+from tifftockd.store import files
+from tifftockd.store.files import Files, LostLog
 from tifftockd.store.writer import Writer
 
 MANY = 5
@@ -114,3 +116,33 @@ def test_a_database_without_a_log_misses_none(tmp_path):
         assert connection.execute("PRAGMA journal_mode = DELETE").fetchone() == ("delete",)
         cursor = connection.execute("BEGIN IMMEDIATE")
         Files(cursor).check()
+
+
+@contextmanager
+def logged(tmp_path):
+    """A cursor in a transaction, and the path of the log."""
+    with closing(sqlite3.connect(tmp_path / "tifftock.db", isolation_level=None)) as connection:
+        connection.execute("PRAGMA journal_mode = WAL")
+        yield connection.execute("BEGIN IMMEDIATE"), tmp_path / "tifftock.db-wal"
+
+
+def test_that_the_log_is_still_there_is_seen_without_asking_for_its_times(tmp_path, monkeypatch):
+    with logged(tmp_path) as (cursor, log):
+        opened = Files(cursor)
+        asked = []
+        monkeypatch.setattr(files.os, "stat", lambda path: asked.append(path) or os.lstat(path))
+        opened.check()
+        assert asked == []
+        log.rename(tmp_path / "elsewhere")
+        with pytest.raises(LostLog):
+            opened.check()
+
+
+def test_without_proc_the_log_is_looked_up_by_its_name(tmp_path, monkeypatch):
+    with logged(tmp_path) as (cursor, log):
+        monkeypatch.setattr(files.os, "listdir", lambda path: os.scandir(tmp_path / "nowhere" / path[1:]))
+        opened = Files(cursor)
+        opened.check()
+        log.unlink()
+        with pytest.raises(LostLog):
+            opened.check()
