@@ -11,8 +11,7 @@ from tifftockd.reminder import Entry, Outcome, Reminder, Settlement, State
 
 # Rows that one request reads at the most: about 2 ms of the writer's time.
 PIECE = 500
-# Rows that one request looks at for those, where many others may be among them: 5 ms on a slow machine, 13 ms for all
-# five states, as so many are looked at in each.
+# Rows that one request looks at for those, where many others may be among them: 5 ms on a slow machine.
 LOOKED = 2000
 # Reminders of a method that are due, among which a pass looks for those that are not too late, as far as their places
 # in an index tell: 10 ms on a slow machine, when so many are too late.

@@ -35,10 +35,10 @@ UPDATE = text(
     " WHERE id = :id AND state = :was"
 )
 # A list is looked through along one of what is asked for: the places of its next rows, each with whether its row fits
-# the rest, too. The rows of each state come in the order of an index, and are merged.
+# the rest, too. The rows of each state come in the order of an index, and are merged as they are read.
 _PLACES = (
-    "SELECT * FROM (SELECT due, id, {fits} FROM reminder INDEXED BY {index} WHERE {where} AND (due, id) > (:due, :id)"
-    " AND due < :before ORDER BY due, id LIMIT :limit)"
+    "SELECT due, id, {fits} FROM reminder INDEXED BY {index} WHERE {where} AND (due, id) > (:due, :id)"
+    " AND due < :before"
 )
 # In the words by which SQLite knows the rows that the index has.
 _INDEXED = "{along} = :{along} AND state <> 'firing'"

@@ -151,11 +151,15 @@ def look(
     """Up to so many places that fit, and the place to look on from; None when there is nothing behind it."""
     # Along the one column that is asked for nearly all fit.
     limit = most if len(asked) < 2 else LOOKED
-    looked = tx.execute(statement, {**parameters, **asked, "limit": limit}).fetchall()
-    found = [tuple(place) for *place, fits in looked if fits][:most]
-    if len(found) == most:
-        return found, found[-1]
-    return found, looked[-1][:-1] if len(looked) == limit else None
+    found: list[tuple[Any, ...]] = []
+    place, looked = [], 0
+    for *place, fits in tx.execute(statement, {**parameters, **asked, "limit": limit}):
+        looked += 1
+        if fits:
+            found.append(tuple(place))
+        if len(found) == most:
+            break
+    return found, tuple(place) if most == len(found) or looked == limit else None
 
 
 def read_entries(tx: Transaction, ids: Sequence[int]) -> list[Entry]:
