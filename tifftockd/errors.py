@@ -100,6 +100,11 @@ class Firing(TifftockError):
 
     kind = "firing"
 
+    def __init__(self, message: str, *, repeats: bool) -> None:
+        """`repeats`: whether the reminder does."""
+        super().__init__(message)
+        self.repeats = repeats
+
 
 # ---- what is the server's
 

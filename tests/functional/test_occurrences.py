@@ -4,6 +4,7 @@ import random
 import re
 import time
 from collections import Counter
+from concurrent.futures import ThreadPoolExecutor
 from datetime import datetime
 
 import pytest
@@ -46,6 +47,39 @@ def lives(tmp_path_factory):
         for one in made.values():
             wait_until(lambda one=one: len(daemon.history(one)) == one["count"], "its last occurrence")
         yield daemon, made
+
+
+def test_one_that_is_attempted_all_the_time_is_cancelled_or_changed_at_an_attempts_end(daemon, tmp_path):
+    daemon.start()
+    made = [repeat(daemon, tmp_path, options={"sleep": 1.3}) for _ in range(2)]
+    for one in made:
+        wait_until(lambda one=one: daemon.state(one) == "firing" and daemon.history(one), "the second attempt")
+
+    def insist(method, one, body=None):
+        """As a script would; each request waits for a second, and an end comes every 1.3."""
+        answers = (daemon.request(method, f"/reminder/{one['id']}", body) for _ in range(5))
+        return next((answer.status for answer in answers if answer.status != 409), 409)
+
+    with ThreadPoolExecutor() as pool:
+        cancelled = pool.submit(insist, "DELETE", made[0])
+        changed = pool.submit(insist, "PATCH", made[1], {"message": "changed"})
+        assert (cancelled.result(), changed.result()) == (204, 200)
+    wait_until(lambda: daemon.history(made[1])[-1]["message"] == "changed", "what was changed")
+    entries = daemon.history(made[0])
+    assert [entry["outcome"] for entry in entries[:-1]] == ["delivered"] * (len(entries) - 1)
+    assert entries[-1]["outcome"] == "cancelled"
+
+
+def test_an_attempt_that_goes_on_is_waited_for_a_moment_only_and_by_few(daemon, tmp_path):
+    daemon.start()
+    made = repeat(daemon, tmp_path, options={"sleep": 30})
+    wait_until((tmp_path / "notes").exists, "its attempt")
+    with ThreadPoolExecutor(20) as pool:
+        answers = [pool.submit(daemon.request, "DELETE", f"/reminder/{made['id']}") for _ in range(20)]
+        assert daemon.request("GET", "/health").status == 200
+        assert not all(answer.done() for answer in answers), "who asks for something else need not wait for those"
+        assert {answer.result().status for answer in answers} == {409}
+    daemon.kill()  # or the end would wait for the attempt's
 
 
 def test_each_occurrence_fires_in_time_with_a_key_of_its_own_until_the_last(lives):

@@ -29,9 +29,9 @@ def opened(folder):
     return store
 
 
-def claimed(store, now):
+def claimed(store, now, spared=()):
     """All that is due, as the scheduler would claim it."""
-    policy, wants = Policy(SECOND, UTC, now), [Want("note", 300, now, True)]
+    policy, wants = Policy(SECOND, UTC, now), [Want("note", 300, now, True, spared)]
     return store.turn(
         [], wants, now, policy=policy, allowance=0, expiring=0, hold=lambda reminders: lambda: None
     ).claimed
@@ -90,6 +90,15 @@ def test_what_is_not_too_late_is_claimed_oldest_first_whatever_is_too_late(tmp_p
     for oldest in made:
         done = store.turn([], wants, now, policy=policy, allowance=1, expiring=4, hold=lambda _: lambda: None)
         assert [reminder.id for reminder in done.claimed] == [oldest.id]
+    store.close()
+
+
+def test_what_a_request_waits_for_is_left_to_it(tmp_path):
+    store = opened(tmp_path)
+    now = clock.now()
+    spared, other = (store.create(draft(now), None, now).id for _ in range(2))
+    assert [one.id for one in claimed(store, now, {spared})] == [other]
+    assert [one.id for one in claimed(store, now)] == [spared]
     store.close()
 
 

@@ -20,6 +20,7 @@ from tifftockd.errors import StoreUnavailable
 from tifftockd.executor import Executor
 from tifftockd.reminder import Draft, Ending, Outcome, Recalled, Reminder, Settlement, Verdict
 from tifftockd.scheduler.cleaning import Cleaning
+from tifftockd.scheduler.gap import Gap
 from tifftockd.scheduler.outage import Outage
 from tifftockd.scheduler.pace import Pace
 from tifftockd.scheduler.portion import Portion
@@ -62,6 +63,7 @@ class Scheduler:
         self._alarm_at: Micros | None = None  # what the sleeping thread waits for
         self._began: float | None = None  # when the start did, by clock.monotonic()
         self._unattended: Micros | None = None  # since when something may be due that no pass has looked at
+        self._gap = Gap(self.wake)
         self._pace = Pace(config.catch_up_rate)
         self._portion = Portion()
         self._outage: Outage | None = None
@@ -91,13 +93,13 @@ class Scheduler:
 
     def cancel(self, id_: int) -> None:
         """Drop a reminder: no attempt is running, or will. NotFound, Firing."""
-        reminder = self._store.cancel(id_, clock.now(), self._recall)
+        reminder = self._gap.find(id_, lambda: self._store.cancel(id_, clock.now(), self._recall))
         journal.event(Outcome.CANCELLED, reminder=id_, method=reminder.method)
         self._changed()
 
     def change(self, id_: int, revise: Callable[[Reminder], Draft], once: Once | None = None) -> Reminder:
         """Replace what a reminder says by what `revise` makes of it. NotFound, Firing, or what `revise` raises."""
-        reminder = self._store.change(id_, revise, self._recall, self._expect, once)
+        reminder = self._gap.find(id_, lambda: self._store.change(id_, revise, self._recall, self._expect, once))
         report_stored("changed", reminder, self._config.zone)
         return reminder
 
@@ -272,6 +274,7 @@ class Scheduler:
             self._portion.took(max(len(endings), len(turn.claimed), lines), turn.seconds, self._store.commit_seconds)
         claims.forget([ending.reminder for ending in endings])
         del self._endings[:most]
+        self._gap.ended(ending.reminder.id for ending in endings)
         self._next, self._next_latest = turn.next_by_method, turn.next_latest
         self._next_watched = turn.next_watched
         self._pace.spent(turn.claimed)
@@ -305,7 +308,7 @@ class Scheduler:
     def _wants(self, upcoming: dict[str, Micros], now: Micros, most: int | None) -> list[Want]:
         """What may be claimed: what is due, of methods that are there and have room, up to `most` of each."""
         assert self._executor is not None
-        wants = []
+        wants, spared = [], self._gap.ids()
         for method, fire_at in upcoming.items():
             if fire_at > now + _LEAD:
                 continue
@@ -313,7 +316,7 @@ class Scheduler:
             if most is not None:
                 room = min(room, most)
             if room > 0:
-                wants.append(Want(method, room, now + _LEAD, self._executor.repeatable(method)))
+                wants.append(Want(method, room, now + _LEAD, self._executor.repeatable(method), spared))
         return wants
 
     def _set_alarm(self) -> bool:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from typing import NamedTuple
 
 from tifftockd.clock import Micros
@@ -77,12 +77,13 @@ class Measured(NamedTuple):
 
 
 class Want(NamedTuple):
-    """A claim: up to `room` reminders of `method` whose next attempt is not later than `until`."""
+    """A claim: up to `room` reminders of `method`, but for `spared`, whose next attempt is not later than `until`."""
 
     method: str
     room: int
     until: Micros
     repeatable: bool
+    spared: Collection[int] = ()  # ids
 
 
 class Turn(NamedTuple):

@@ -182,7 +182,8 @@ def stop(tx: Transaction, id_: int, recall: Recall) -> Reminder:
         return reminder
     recalled = recall(id_)
     if recalled is None:
-        raise Firing(f"reminder {id_} is being attempted right now; try again when that has ended")
+        message = f"reminder {id_} is being attempted right now; try again when that has ended"
+        raise Firing(message, repeats=reminder.repeat is not None)
     tx.on_rollback(recalled.undo)
     tx.on_commit(recalled.done)
     return reminder._replace(state=State.PENDING, attempts=reminder.attempts - 1)
@@ -247,7 +248,7 @@ def _due(tx: Transaction, want: Want, looked: int, asked: dict[str, int]) -> lis
     if asked["limit"] <= 0:
         return []
     found = tx.execute(sql.DUE, asked | {"method": want.method, "looked": looked})
-    return [(fire_at, id_, want.repeatable) for fire_at, id_ in found]
+    return [(fire_at, id_, want.repeatable) for fire_at, id_ in found if id_ not in want.spared]
 
 
 def settle(tx: Transaction, settlements: Sequence[Settlement]) -> None:
