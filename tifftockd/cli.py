@@ -83,6 +83,7 @@ def _read(arguments: Sequence[str] | None) -> argparse.Namespace:
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run the daemon and return its exit code."""
+    _open_what_is_closed()
     options = _read(arguments)
     try:
         if options.method is not None:
@@ -98,6 +99,13 @@ def main(arguments: Sequence[str] | None = None) -> int:
         return _refuse(error, error.exit_code)
     except TifftockError as error:
         return _refuse(error, EX_SOFTWARE)
+
+
+def _open_what_is_closed() -> None:
+    """Lead standard input, output and error nowhere where they are closed, or what is opened next is taken for them."""
+    while (descriptor := os.open(os.devnull, os.O_RDWR)) <= 2:
+        os.set_inheritable(descriptor, True)
+    os.close(descriptor)
 
 
 def _refuse(error: TifftockError, code: int) -> int:

@@ -882,6 +882,17 @@ def test_a_terminals_interrupt_stops_it_too(daemon):
     assert daemon.process.wait(30) == 0
 
 
+@pytest.mark.parametrize("closed", ["2>&-", "<&- >&- 2>&-"])
+def test_it_works_without_standard_streams(daemon, closed):
+    daemon.prefix = ("sh", "-c", f'exec "$@" {closed}', "sh")
+    daemon.start(wait=False)
+    wait_until(lambda: Path(daemon.socket_path).exists(), "the start")
+    one = daemon.remind(method="note", options={"file": str(daemon.folder / "notes")})
+    assert daemon.outcome(one)["outcome"] == "delivered"
+    assert daemon.outcome(daemon.remind())["outcome"] == "delivered"
+    assert daemon.stop() == 0
+
+
 def test_it_runs_as_a_module_and_as_a_command(daemon):
     import shutil
     import sys
