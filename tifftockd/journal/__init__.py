@@ -71,6 +71,7 @@ class Journal:
         # Its holder writes. Re-entrant, as a signal handler may log too.
         self._lock = threading.RLock()
         self._taking_along = False  # whether the holder writes what comes now, too
+        self._gathering: int | None = None  # the thread whose events wait for more
 
     def event(self, name: str, level: Level, fields: Mapping[str, object]) -> None:
         """Write one event, or lose it."""
@@ -81,6 +82,8 @@ class Journal:
         # Whatever a field's __str__ raises, or the kernel says: the daemon's work goes on.
         try:
             self._entries.extend([_entry(*event) for event in events if event[1] <= self.level])
+            if self._gathering == threading.get_ident():
+                return
             while self._entries and self._lock.acquire(timeout=0 if self._taking_along else _PATIENCE):
                 try:
                     all_written = self._write_waiting()
@@ -90,6 +93,16 @@ class Journal:
                     return  # who brought it waits for the lock
         except Exception:  # noqa: BLE001, S110
             pass
+
+    @contextlib.contextmanager
+    def gathered(self) -> Iterator[None]:
+        """Write what this thread has to tell meanwhile at once, at the end. For one thread at a time."""
+        self._gathering = threading.get_ident()
+        try:
+            yield
+        finally:
+            self._gathering = None
+            self.events(())
 
     def put(self, name: str, level: Level, fields: Mapping[str, object]) -> bool:
         """Write one event, whatever its level, and say whether it could be."""
@@ -103,7 +116,7 @@ class Journal:
 
     def after_fork(self) -> None:
         """In the child: the lock may belong to a thread that is not there, and what waits is the parent's to write."""
-        self._lock = threading.RLock()
+        self._lock, self._gathering = threading.RLock(), None
         self._entries.clear()
 
     def _write_waiting(self) -> bool:
@@ -333,6 +346,11 @@ def put(name: str, level: Level = INFO, /, *, message: str = "", **fields: objec
 def events(several: Iterable[Event]) -> None:
     """Log several events, in their order, cheaper than one by one. All that is said of `event` goes for each."""
     _journal.events(several)
+
+
+def gathered() -> contextlib.AbstractContextManager[None]:
+    """Write what this thread has to tell meanwhile at once, at the end. For one thread at a time."""
+    return _journal.gathered()
 
 
 def capture_logging() -> None:

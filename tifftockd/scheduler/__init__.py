@@ -80,9 +80,7 @@ class Scheduler:
 
     def create(self, draft: Draft, owner: int | None, once: Once | None = None) -> Reminder:
         """Store a reminder; it is durable when this returns. Replayed, KeyReused."""
-        reminder = self._store.create(draft, owner, clock.now(), self._expect, once)
-        report_stored("created", reminder, self._config.zone)
-        return reminder
+        return self._store.create(draft, owner, clock.now(), lambda made: self._stored("created", made), once)
 
     def create_all(self, drafts: Sequence[Draft], owner: int | None, once: Once | None = None) -> list[Reminder]:
         """Store many at once, all or none. Replayed, KeyReused."""
@@ -99,9 +97,11 @@ class Scheduler:
 
     def change(self, id_: int, revise: Callable[[Reminder], Draft], once: Once | None = None) -> Reminder:
         """Replace what a reminder says by what `revise` makes of it. NotFound, Firing, or what `revise` raises."""
-        reminder = self._gap.find(id_, lambda: self._store.change(id_, revise, self._recall, self._expect, once))
-        report_stored("changed", reminder, self._config.zone)
-        return reminder
+
+        def change() -> Reminder:
+            return self._store.change(id_, revise, self._recall, lambda made: self._stored("changed", made), once)
+
+        return self._gap.find(id_, change)
 
     @property
     def condition(self) -> str:
@@ -400,8 +400,13 @@ class Scheduler:
     def _policy(self, since: Micros) -> Policy:
         return Policy(self._config.retry_delay, self._config.zone, since)
 
+    def _stored(self, event: str, reminder: Reminder) -> None:
+        """On the writer's thread: a reminder has been `created` or `changed`."""
+        self._expect(reminder)
+        report_stored(event, reminder, self._config.zone)
+
     def _expect(self, reminder: Reminder) -> None:
-        """On the writer's thread: a reminder has been stored. Wake the thread if it would sleep too long."""
+        """A reminder has been stored. Wake the thread if it would sleep too long."""
         with self._lock:
             known = self._hints.get(reminder.method)
             if known is None or reminder.fire_at < known:
