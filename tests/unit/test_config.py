@@ -10,10 +10,10 @@ from zoneinfo import ZoneInfo
 
 import pytest
 
-from tifftockd import journal
 from tifftockd.clock import SECOND
 from tifftockd.config import HANDLERS_OWN, SETTINGS, Address, fallback_folder, load_config, parse_size, private_folder
 from tifftockd.errors import ConfigError, InvalidInput, ListenError
+from tifftockd.journal.entry import format_line
 
 DAY = 86_400 * SECOND
 
@@ -452,7 +452,7 @@ def test_tcp_without_a_key_is_refused_with_the_way_to_make_one(env, key):
     made = subprocess.run(["sh", "-c", command], capture_output=True, text=True, check=True).stdout.strip()
     assert len(load_config(env | {"API_KEY": made}).api_keys[0]) == 64
     # As the log shows it, it can still be pasted.
-    assert command in journal.format_line("start-failed", {"message": message})
+    assert command in format_line("start-failed", {"message": message})
 
 
 def test_a_relative_database_and_handlers_folder_are_taken_from_the_working_directory(env, tmp_path):

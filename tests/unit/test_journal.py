@@ -20,6 +20,7 @@ from hypothesis import given, strategies as st
 
 from tifftockd import journal
 from tifftockd.journal import DEBUG, ERR, INFO, WARNING, Journal
+from tifftockd.journal.entry import format_line
 from tifftockd.journal.ids import MESSAGE_IDS
 from tifftockd.reminder import Outcome
 
@@ -147,7 +148,7 @@ def test_values_are_quoted_where_they_must_be(pipe, value, shown):
 
 @given(st.text(), st.text())
 def test_no_value_leaves_its_line_or_looks_like_another_field(first, second):
-    line = journal.format_line("e", {"a": first, "b": second})
+    line = format_line("e", {"a": first, "b": second})
     assert line.isprintable()
     match = re.fullmatch(r'e a=([^ "=\\]+|"(?:[^"\\]|\\.)*") b=([^ "=\\]+|"(?:[^"\\]|\\.)*")', line)
     assert match is not None

@@ -17,36 +17,19 @@ import struct
 import threading
 from collections import deque
 from collections.abc import Iterable, Iterator, Mapping
-from enum import IntEnum
-from functools import cache
-from typing import TYPE_CHECKING, NamedTuple
+from typing import TYPE_CHECKING
 
-from tifftockd.journal.ids import MESSAGE_IDS
+from tifftockd.journal.entry import IDENTIFIER, Entry, Level, make_entry
 
 if TYPE_CHECKING:
     import logging
 
-
-class Level(IntEnum):
-    """How grave an event is, by the names and numbers of syslog(3): the lower, the graver."""
-
-    CRIT = 2
-    ERR = 3
-    WARNING = 4
-    NOTICE = 5
-    INFO = 6
-    DEBUG = 7
-
-
 CRIT, ERR, WARNING, NOTICE, INFO, DEBUG = Level
 
-IDENTIFIER = "tifftockd"
 # The journal's sockets (systemd-journald.service(8)): `stdout` is what a service's standard error is connected to,
 # `socket` takes events with fields. With LogNamespace= a service finds its own namespace's in this place.
 FOLDER = "/run/systemd/journal"
 
-# A value is cut here, in characters, so that one event cannot fill the journal.
-_LONGEST = 1_000_000
 # poll(2) promises room for this much only; a longer write to a full pipe would block.
 _PIECE = select.PIPE_BUF
 # Seconds that one event may wait for a reader of standard error that has fallen behind.
@@ -67,7 +50,7 @@ class Journal:
         self._native = is_journal(stream_fd, folder)
         self._socket_path = f"{folder}/socket"
         self._stuck = False
-        self._entries: deque[_Entry] = deque()  # that nobody has begun to write
+        self._entries: deque[Entry] = deque()  # that nobody has begun to write
         # Its holder writes. Re-entrant, as a signal handler may log too.
         self._lock = threading.RLock()
         self._taking_along = False  # whether the holder writes what comes now, too
@@ -81,7 +64,7 @@ class Journal:
         """Write several, in their order: cheaper than one by one."""
         # Whatever a field's __str__ raises, or the kernel says: the daemon's work goes on.
         try:
-            self._entries.extend([_entry(*event) for event in events if event[1] <= self.level])
+            self._entries.extend([make_entry(*event) for event in events if event[1] <= self.level])
             if self._gathering == threading.get_ident():
                 return
             while self._entries and self._lock.acquire(timeout=0 if self._taking_along else _PATIENCE):
@@ -106,7 +89,7 @@ class Journal:
 
     def put(self, name: str, level: Level, fields: Mapping[str, object]) -> bool:
         """Write one event, whatever its level, and say whether it could be."""
-        entry = _entry(name, level, fields)
+        entry = make_entry(name, level, fields)
         if not self._lock.acquire(timeout=_PATIENCE):
             return False
         try:
@@ -134,7 +117,7 @@ class Journal:
                 return True
         return False
 
-    def _deliver(self, entries: list[_Entry]) -> bool:
+    def _deliver(self, entries: list[Entry]) -> bool:
         """Write them; whether all could be."""
         if not self._native:
             return self._write([f"{IDENTIFIER}: {entry.line}\n" for entry in entries])
@@ -142,7 +125,7 @@ class Journal:
         # The journal takes the priority from the front of the line: sd-daemon(3)
         return self._write([f"<{entry.level:d}>{entry.line}\n" for entry in unsent])
 
-    def _send(self, entries: list[_Entry]) -> list[_Entry]:
+    def _send(self, entries: list[Entry]) -> list[Entry]:
         """Send each as a datagram; those that the journal cannot take now."""
         try:
             # A socket of its own each time, 10 us: it survives forks, closed descriptors and journald's restarts.
@@ -212,31 +195,6 @@ def is_journal(fd: int, folder: str = FOLDER) -> bool:
     return isinstance(peer, str) and peer.startswith(folder) and peer.endswith("/stdout")
 
 
-class _Entry(NamedTuple):
-    name: str
-    level: Level
-    fields: dict[str, str]
-    line: str
-
-    def datagram(self) -> bytes:
-        """The fields in the journal's native protocol: https://systemd.io/JOURNAL_NATIVE_PROTOCOL/."""
-        known = {
-            "MESSAGE": self.line,
-            "PRIORITY": str(int(self.level)),
-            "SYSLOG_IDENTIFIER": IDENTIFIER,
-            "TIFFTOCK_EVENT": self.name,
-        }
-        if self.name in MESSAGE_IDS:
-            known["MESSAGE_ID"] = MESSAGE_IDS[self.name]
-        ours = {_field_name(key): value for key, value in self.fields.items()}
-        return b"".join(_serialize(key, value) for key, value in (ours | known).items())
-
-
-def _entry(name: str, level: Level, fields: Mapping[str, object]) -> _Entry:
-    texts = {key: _text(value) for key, value in fields.items() if value is not None}
-    return _Entry(name, level, texts, format_line(name, texts))
-
-
 def _blocks(lines: Iterable[bytes]) -> Iterator[bytes]:
     """What to write at once: as many whole lines as poll(2) promises room for, or one that is longer."""
     block = b""
@@ -247,46 +205,6 @@ def _blocks(lines: Iterable[bytes]) -> Iterator[bytes]:
         block += line
     if block:
         yield block
-
-
-def format_line(name: str, fields: Mapping[str, str]) -> str:
-    """`event key=value key="quoted value"`: one printable line, which no value can leave or imitate."""
-    return " ".join([_quote(name), *[f"{_quote(key)}={_quote(value)}" for key, value in fields.items()]])
-
-
-def _text(value: object) -> str:
-    try:
-        text = str(value).lower() if isinstance(value, bool) else str(value)
-    except Exception as error:  # noqa: BLE001 one bad field does not take the event along
-        text = f"{type(value).__name__} that cannot be shown ({type(error).__name__})"
-    return text if len(text) <= _LONGEST else f"{text[:_LONGEST]}..."
-
-
-def _quote(text: str) -> str:
-    if text.isalnum() or (text and text.isprintable() and not set(text) & set(' "=\\')):
-        return text
-    return '"' + "".join(_escape(mark) for mark in text) + '"'
-
-
-def _escape(mark: str) -> str:
-    if mark in '"\\':
-        return "\\" + mark
-    # Not printable: controls, line separators, and the marks that turn the direction of writing
-    return mark if mark.isprintable() else mark.encode("unicode_escape").decode("ascii")
-
-
-@cache  # there are few: without, 4 % of a create
-def _field_name(key: str) -> str:
-    """Capital letters, digits and underscores, at most 64: what journald takes."""
-    name = "".join(mark if mark.isascii() and mark.isalnum() else "_" for mark in key)
-    return f"TIFFTOCK_{name.upper()}"[:64]
-
-
-def _serialize(key: str, value: str) -> bytes:
-    data = value.encode("utf-8", "backslashreplace")
-    if b"\n" in data:
-        return b"%s\n%s%s\n" % (key.encode(), struct.pack("<Q", len(data)), data)
-    return b"%s=%s\n" % (key.encode(), data)
 
 
 @contextlib.contextmanager
