@@ -29,9 +29,9 @@ def opened(folder):
     return store
 
 
-def claimed(store, now, spared=()):
+def claimed(store, now):
     """All that is due, as the scheduler would claim it."""
-    policy, wants = Policy(SECOND, UTC, now), [Want("note", 300, now, True, spared)]
+    policy, wants = Policy(SECOND, UTC, now), [Want("note", 300, now, True)]
     return store.turn(
         [], wants, now, policy=policy, allowance=0, expiring=0, hold=lambda reminders: lambda: None
     ).claimed
@@ -93,12 +93,19 @@ def test_what_is_not_too_late_is_claimed_oldest_first_whatever_is_too_late(tmp_p
     store.close()
 
 
-def test_what_a_request_waits_for_is_left_to_it(tmp_path):
+def test_what_a_request_waits_for_is_left_to_it_and_then_claimed(tmp_path, monkeypatch):
     store = opened(tmp_path)
     now = clock.now()
     spared, other = (store.create(draft(now), None, now).id for _ in range(2))
-    assert [one.id for one in claimed(store, now, {spared})] == [other]
-    assert [one.id for one in claimed(store, now)] == [spared]
+    scheduler = Scheduler(store, load_config({}))
+    monkeypatch.setattr(scheduler._gap, "ids", lambda: {spared})
+    monkeypatch.setattr(Ended, "room", lambda *_: 1)
+    scheduler.start(Ended([]))
+    wait_until(lambda: store.get(other).state == "firing", "the claim of what nobody waits for")
+    assert store.get(spared).state == "pending"
+    monkeypatch.setattr(scheduler._gap, "ids", set)
+    wait_until(lambda: store.get(spared).state == "firing", "the claim of what nobody waits for any more")
+    scheduler.stop()
     store.close()
 
 

@@ -419,9 +419,10 @@ def test_pages_lead_through_the_whole_list(api, monkeypatch, piece):
     assert [len(page) for page in follow(api, "/reminders?limit=10")] == [10]
 
 
-@pytest.mark.parametrize("looked", [2, 2000])
-def test_a_list_has_all_that_fits_and_nothing_else(api, monkeypatch, looked):
+@pytest.mark.parametrize(("looked", "piece"), [(2, 500), (2000, 3)])
+def test_a_list_has_all_that_fits_and_nothing_else(api, monkeypatch, looked, piece):
     """Whatever is asked for, and by whichever index it is found."""
+    monkeypatch.setattr("tifftockd.api.pages.PIECE", piece)
     monkeypatch.setattr("tifftockd.store.steps.LOOKED", looked)
     draw = random.Random(looked)
     for n in range(60):
@@ -450,8 +451,9 @@ def test_a_list_has_all_that_fits_and_nothing_else(api, monkeypatch, looked):
         assert [id_ for page in follow(api, f"/reminders?{query}") for id_ in ids(page)] == fitting, query
 
 
-@pytest.mark.parametrize("looked", [2, 2000])
-def test_history_has_all_that_fits_and_nothing_else(api, monkeypatch, looked):
+@pytest.mark.parametrize(("looked", "piece"), [(2, 500), (2000, 3)])
+def test_history_has_all_that_fits_and_nothing_else(api, monkeypatch, looked, piece):
+    monkeypatch.setattr("tifftockd.api.pages.PIECE", piece)
     monkeypatch.setattr("tifftockd.store.steps.LOOKED", looked)
     for n in range(30):
         reminder = api.remind()

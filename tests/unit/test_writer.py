@@ -1,9 +1,9 @@
 """What shares a commit, and what one that fails takes along."""
 
-import os
 import sqlite3
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import closing, contextmanager
+from pathlib import Path
 
 import pytest
 from sqlalchemy import text
@@ -11,7 +11,7 @@ from sqlalchemy import text
 from tests.daemon import wait_until
 from tifftockd.errors import NotFound, StoreUnavailable
 from tifftockd.store import files
-from tifftockd.store.files import Files, LostLog
+from tifftockd.store.files import Files, Lost, LostLog
 from tifftockd.store.writer import Writer
 
 MANY = 5
@@ -127,22 +127,38 @@ def logged(tmp_path):
 
 
 def test_that_the_log_is_still_there_is_seen_without_asking_for_its_times(tmp_path, monkeypatch):
+    asked = []
     with logged(tmp_path) as (cursor, log):
         opened = Files(cursor)
-        asked = []
-        monkeypatch.setattr(files.os, "stat", lambda path: asked.append(path) or os.lstat(path))
-        opened.check()
-        assert asked == []
+        with monkeypatch.context() as patched:
+            patched.setattr(files, "_identity", lambda path: asked.append(Path(path).name) or opened._opened[path])
+            opened.check()
+        assert asked == ["tifftock.db"]
         log.rename(tmp_path / "elsewhere")
         with pytest.raises(LostLog):
             opened.check()
 
 
 def test_without_proc_the_log_is_looked_up_by_its_name(tmp_path, monkeypatch):
+    def missing(path):
+        raise FileNotFoundError(path)
+
     with logged(tmp_path) as (cursor, log):
-        monkeypatch.setattr(files.os, "listdir", lambda path: os.scandir(tmp_path / "nowhere" / path[1:]))
-        opened = Files(cursor)
+        with monkeypatch.context() as patched:
+            patched.setattr(files.os, "listdir", missing)
+            opened = Files(cursor)
         opened.check()
         log.unlink()
         with pytest.raises(LostLog):
             opened.check()
+
+
+def test_a_database_that_is_hidden_by_another_is_lost_although_its_log_is_not(tmp_path):
+    with logged(tmp_path) as (cursor, _):
+        opened = Files(cursor)
+        opened.check()
+        (tmp_path / "tifftock.db").rename(tmp_path / "elsewhere")
+        (tmp_path / "tifftock.db").touch()
+        with pytest.raises(Lost) as found:
+            opened.check()
+        assert not isinstance(found.value, LostLog)

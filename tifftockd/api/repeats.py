@@ -76,7 +76,7 @@ def snooze_reminder(api: Api, request: Request, id_: int) -> Answer:
             with fitting():
                 spec = api.registry.find(reminder.method, 0)
                 spec.check(reminder.to, reminder.options, reminder.message)
-        return snoozed_draft(reminder, span, request.now)
+        return snoozed_draft(reminder, span, api.now())  # it may have waited for an attempt's end
 
     try:
         once = read_once(api, request, f"POST /reminder/{id_}/snooze", body, answer)
@@ -112,7 +112,7 @@ def _read_span(body: Mapping[str, Any]) -> Micros:
 
 
 def _draft_again(api: Api, request: Request, id_: int, span: Micros) -> Draft:
-    draft = draft_again(_last(api, id_), span, request.config, request.now)
+    draft = draft_again(_last(api, id_), span, request.config, api.now())
     with fitting():
         api.registry.find(draft.method).check(draft.to, draft.options, draft.message)
     return draft

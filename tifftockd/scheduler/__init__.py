@@ -63,7 +63,7 @@ class Scheduler:
         self._alarm_at: Micros | None = None  # what the sleeping thread waits for
         self._began: float | None = None  # when the start did, by clock.monotonic()
         self._unattended: Micros | None = None  # since when something may be due that no pass has looked at
-        self._gap = Gap(self.wake)
+        self._gap = Gap()
         self._pace = Pace(config.catch_up_rate)
         self._portion = Portion()
         self._outage: Outage | None = None
@@ -301,6 +301,7 @@ class Scheduler:
             self._endings = [ending for ending in self._endings if ending.reminder is not settlement.reminder]
             if self._executor is not None:
                 self._executor.claims.forget([settlement.reminder])
+            self._gap.ended([settlement.reminder.id])
             if self._outage is not None:
                 self._outage.ended([settlement])
             report([settlement])

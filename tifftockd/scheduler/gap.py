@@ -11,33 +11,39 @@ from tifftockd.errors import Firing
 
 T = TypeVar("T")
 
-# Seconds that a request waits for the end of an attempt. Each holds a thread of the server's meanwhile.
+# Seconds that a request waits for the end of an attempt, beside what the disk takes, and how many do. Each holds one of
+# the threads that answer meanwhile.
 PATIENCE = 1.0
-_MOST = 4
+MOST = 4
 
 
 class Gap:
     """Who waits for it. Where attempts outlast the rhythm the next one would begin with the end of the last."""
 
-    def __init__(self, passed: Callable[[], None]) -> None:
-        """`passed` is called, from any thread, when one that was kept from firing may go on."""
-        self._passed = passed
+    def __init__(self) -> None:
         self._lock = threading.Lock()
         self._waiting: list[tuple[int, threading.Event]] = []
 
     def find(self, id_: int, act: Callable[[], T]) -> T:
         """What `act` gives; if it meets an attempt of one that repeats, again once that has ended. Firing."""
+        ended, end = None, clock.monotonic() + PATIENCE
         try:
-            return act()
-        except Firing as error:
-            if not error.repeats or not (ended := self._wait_for(id_)):
-                raise
-        try:
-            return _insist(act, ended)
+            while True:
+                try:
+                    return act()
+                except Firing as error:
+                    if ended is None:
+                        ended = self._wait_for(id_) if error.repeats else None
+                        if ended is None:
+                            raise
+                    elif not ended.wait(max(0.0, end - clock.monotonic())):
+                        raise
+                    else:
+                        ended.clear()
         finally:
-            with self._lock:
-                self._waiting.remove((id_, ended))
-            self._passed()
+            if ended is not None:
+                with self._lock:
+                    self._waiting.remove((id_, ended))
 
     def ids(self) -> set[int]:
         """The reminders of which no attempt is to begin now."""
@@ -54,20 +60,10 @@ class Gap:
                         ended.set()
 
     def _wait_for(self, id_: int) -> threading.Event | None:
+        """What tells of its attempt's end; None: there are enough who wait."""
         ended = threading.Event()
         with self._lock:
-            if len(self._waiting) == _MOST:
+            if len(self._waiting) == MOST:
                 return None
             self._waiting.append((id_, ended))
         return ended
-
-
-def _insist(act: Callable[[], T], ended: threading.Event) -> T:
-    end = clock.monotonic() + PATIENCE
-    while True:
-        try:
-            return act()
-        except Firing:
-            if not ended.wait(max(0.0, end - clock.monotonic())):
-                raise
-            ended.clear()

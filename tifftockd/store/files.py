@@ -25,25 +25,33 @@ class Files:
         self._log = f"{self._database}-wal"
         # Where the disk has refused SQLite the change to a log there is none: then all is in the database itself.
         paths = [path for path in (self._database, self._log) if os.path.exists(path)]
-        self._opened = {path: os.stat(path).st_ino for path in paths}
+        self._opened = {path: _identity(path) for path in paths}
         self._link = _link_to(self._log)
 
     def check(self) -> None:
-        """Raise Lost unless the log is the one that was opened. Some 2 µs: each commit of something can bear that."""
-        if self._log not in self._opened or _leads_to(self._link, self._log) or self._is_there(self._log):
+        """Raise Lost unless they are the ones that were opened. Some 5 µs: each commit of something can bear that."""
+        if self._log not in self._opened:
             return
         what = "was deleted or replaced while it was in use"
-        if self._is_there(self._database):
+        # The link tells nothing of what has been mounted over it, the database does.
+        if not self._is_there(self._database):
+            right = "put the right one in its place and restart the daemon"
+            raise Lost(f"{os.path.basename(self._database)} {what}: {right}")
+        if not (_leads_to(self._link, self._log) or self._is_there(self._log)):
             raise LostLog(f"{os.path.basename(self._log)} {what}")
-        raise Lost(f"{os.path.basename(self._database)} {what}: put the right one in its place and restart the daemon")
 
     def _is_there(self, path: str) -> bool:
         try:
-            return os.stat(path).st_ino == self._opened[path]
+            return _identity(path) == self._opened[path]
         except FileNotFoundError:
             return False
         except OSError:  # in a folder that the daemon may not search any more nobody can tell
             return True
+
+
+def _identity(path: str) -> tuple[int, int]:
+    status = os.stat(path)
+    return status.st_dev, status.st_ino
 
 
 def _link_to(path: str) -> str | None:

@@ -247,8 +247,10 @@ def claim(tx: Transaction, wants: Sequence[Want], since: Micros, allowance: int,
 def _due(tx: Transaction, want: Want, looked: int, asked: dict[str, int]) -> list[tuple[Micros, int, bool]]:
     if asked["limit"] <= 0:
         return []
-    found = tx.execute(sql.DUE, asked | {"method": want.method, "looked": looked})
-    return [(fire_at, id_, want.repeatable) for fire_at, id_ in found if id_ not in want.spared]
+    limit = asked["limit"] + len(want.spared)
+    found = tx.execute(sql.DUE, asked | {"method": want.method, "looked": looked, "limit": limit})
+    due = [(fire_at, id_, want.repeatable) for fire_at, id_ in found if id_ not in want.spared]
+    return due[: asked["limit"]]
 
 
 def settle(tx: Transaction, settlements: Sequence[Settlement]) -> None:
