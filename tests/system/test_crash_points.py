@@ -14,7 +14,7 @@ from tests.faults import check, crash, preload
 POINTS = 100
 # Answers leave before the commit, and are there before it begins.
 SERVED, IF = "                    self._serve(request, cursor)\n", "                    if"
-EARLY = "served.remove(request); request.answer(); import time; time.sleep(0.02)"
+EARLY = "served.remove(request); request.committed(); request.answer(); import time; time.sleep(0.02)"
 HASTY = ("store/writer.py", f"{SERVED}{IF}", f"{SERVED}{' ' * 20}{EARLY}\n{IF}")
 # Attempts that a crash cut off are made again, and nobody writes that down.
 FORGETFUL = (
