@@ -3,14 +3,17 @@
 import re
 import threading
 import time
+from concurrent.futures import ThreadPoolExecutor
 from datetime import UTC
 
 import pytest
 
+import tifftockd.scheduler.gap
 import tifftockd.scheduler.portion
 import tifftockd.store.steps
 from tests.daemon import wait_until
 from tests.functional.test_clock import HOUR, draft, watching
+from tests.unit.test_gap import Attempted
 from tifftockd import clock
 from tifftockd.clock import SECOND
 from tifftockd.config import load_config
@@ -97,13 +100,18 @@ def test_what_a_request_waits_for_is_left_to_it_and_then_claimed(tmp_path, monke
     store = opened(tmp_path)
     now = clock.now()
     spared, other = (store.create(draft(now), None, now).id for _ in range(2))
-    scheduler = Scheduler(store, load_config({}))
-    monkeypatch.setattr(scheduler._gap, "ids", lambda: {spared})
+    scheduler, attempted = Scheduler(store, load_config({})), Attempted()
+    monkeypatch.setattr(tifftockd.scheduler.gap, "PATIENCE", 30)
     monkeypatch.setattr(Ended, "room", lambda *_: 1)
-    scheduler.start(Ended([]))
-    wait_until(lambda: store.get(other).state == "firing", "the claim of what nobody waits for")
-    assert store.get(spared).state == "pending"
-    monkeypatch.setattr(scheduler._gap, "ids", set)
+    with ThreadPoolExecutor() as pool:
+        answer = pool.submit(scheduler._gap.find, spared, attempted.ask)
+        wait_until(scheduler._gap.ids, "a request that waits")
+        scheduler.start(Ended([]))
+        wait_until(lambda: store.get(other).state == "firing", "the claim of what nobody waits for")
+        assert store.get(spared).state == "pending"
+        attempted.going_on = False
+        scheduler._gap.ended([spared])
+        assert answer.result(30) == "done"
     wait_until(lambda: store.get(spared).state == "firing", "the claim of what nobody waits for any more")
     scheduler.stop()
     store.close()

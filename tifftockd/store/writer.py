@@ -64,7 +64,7 @@ class _Request(Generic[T]):
         return self.result  # type: ignore[return-value]  # set whenever there is no error
 
     def committed(self) -> None:
-        """Have done what was to be done now."""
+        """Have done what was to follow the commit, if it went well."""
         if self.error is None and self.transaction is not None:
             self.transaction.committed()
 
