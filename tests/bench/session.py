@@ -24,7 +24,7 @@ def session(quick):
             seconds = time.monotonic() - began
             return (
                 f"{datetime.now(UTC):%Y-%m-%d}, {os.cpu_count()} CPUs, Python {platform.python_version()},"
-                f" SQLite {sqlite3.sqlite_version}, {_file_system(base)}; load {load:.1f} before and"
+                f" SQLite {sqlite3.sqlite_version}, {file_system(base)}; load {load:.1f} before and"
                 f" {os.getloadavg()[0]:.1f} after, {seconds:.0f} s{', quick' if quick else ''}"
             )
 
@@ -36,11 +36,12 @@ def tell(text):
     print(f"{datetime.now().astimezone():%H:%M:%S}  {text}", file=sys.stderr, flush=True)
 
 
-def _file_system(path):
+def file_system(path, mountinfo="/proc/self/mountinfo"):
     """Its type, from proc_pid_mountinfo(5): the mount with the longest path that leads here."""
     real = os.path.realpath(path)
-    mounts = {}
-    for line in Path("/proc/self/mountinfo").read_text().splitlines():
+    # In a chroot(2) the mount that its root is on is not listed.
+    mounts = {"": "unknown file system"}
+    for line in Path(mountinfo).read_text().splitlines():
         mount, _, rest = line.partition(" - ")
         mounts[mount.split()[4]] = rest.split()[0]
-    return mounts[max((point for point in mounts if Path(real).is_relative_to(point)), key=len)]
+    return mounts[max((point for point in mounts if point and Path(real).is_relative_to(point)), key=len, default="")]

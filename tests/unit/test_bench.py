@@ -10,6 +10,7 @@ from tests.bench.__main__ import QUESTIONS
 from tests.bench.figures import Spread, percentile, spread
 from tests.bench.place import Place
 from tests.bench.question import Curves, Question, Row, Skipped, at_least, at_most, below
+from tests.bench.session import file_system
 
 RUNS = [{"rate": 200.0, "late": [1, 2, 30]}, {"rate": 100.0, "late": [4, 5, 6]}, {"rate": 400.0, "late": [7, 8, 9]}]
 PEERS = [{"rate": 50.0, "late": [10, 20, 30]}]
@@ -104,6 +105,16 @@ def test_contenders_take_turns_and_one_that_cannot_run_stops_no_other(tmp_path, 
     assert [len(runs) for runs in found.values()] == [2, 0, 0, 2]
     assert missing == {"absent": "not installed", "broken": "it failed: ValueError: oh"}
     assert "ValueError: oh" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(("place", "kind"), [("/srv/x", "xfs"), ("/srvx", "ext4"), (None, "unknown file system")])
+def test_the_conditions_name_the_file_system_where_it_is_known(tmp_path, place, kind):
+    mounts = tmp_path / "mountinfo"
+    mounts.write_text(
+        "1 0 8:1 / / rw - ext4 /dev/sda1 rw\n2 1 8:2 / /srv rw shared:1 - xfs /dev/sda2 rw\n" if place
+        else "65 44 0:21 / /proc rw - proc proc rw\n"
+    )  # fmt: skip
+    assert file_system(place or tmp_path, mounts) == kind
 
 
 def test_the_picture_is_of_all_runs_and_can_be_read():
