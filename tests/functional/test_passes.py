@@ -358,6 +358,32 @@ def test_what_has_ended_is_recorded_before_more_is_begun(tmp_path, monkeypatch):
     store.close()
 
 
+def test_one_whose_end_cannot_be_stored_holds_up_no_other_and_nobody_who_waits(tmp_path, monkeypatch):
+    monkeypatch.setattr(tifftockd.scheduler.gap, "PATIENCE", 30)
+    store = opened(tmp_path)
+    now = clock.now()
+    yearly = store.create(draft(now, repeat=Repeat("yearly")), None, now).id
+    odd = store.create(draft(now), None, now).id
+    scheduler, executor = Scheduler(store, load_config({})), Ended(claimed(store, now))
+    # Half of a surrogate pair, which SQLite takes from nobody.
+    executor.endings = [
+        one._replace(verdict=Verdict.PERMANENT, error="\ud800") if one.reminder.id == odd else one
+        for one in executor.endings
+    ]
+    with ThreadPoolExecutor() as pool:
+        cancelled = pool.submit(scheduler.cancel, yearly)
+        wait_until(scheduler._gap.ids, "a request that waits")
+        scheduler.start(executor)
+        cancelled.result(20)
+    wait_until(lambda: store.get(odd).state == "failed", "its end")
+    scheduler.stop()
+    assert store.get(odd).last_error == "its error cannot be stored"
+    assert executor.claims.ids() == set()
+    ends = {(entry.reminder, entry.outcome) for entry in store.history(HistoryQuery(rows=9)).entries}
+    assert ends == {(yearly, "delivered"), (yearly, "cancelled"), (odd, "failed")}
+    store.close()
+
+
 def test_it_is_starting_until_it_runs(tmp_path, monkeypatch):
     store, seen = opened(tmp_path), []
     scheduler = Scheduler(store, load_config({}))
