@@ -6,6 +6,7 @@ import sqlite3
 import stat
 import subprocess
 import threading
+from contextlib import closing
 
 import pytest
 
@@ -13,7 +14,7 @@ from tests.daemon import NOTE, wait_until
 
 
 def rows(file):
-    with sqlite3.connect(file) as database:
+    with closing(sqlite3.connect(file)) as database:
         return dict(database.execute("SELECT id, message FROM reminder"))
 
 

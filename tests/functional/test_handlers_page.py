@@ -222,7 +222,7 @@ def test_what_cannot_be_tried_is_an_exception(act, tmp_path):
     (tmp_path / "bell.sh").write_text("#!/bin/sh\n")
     with pytest.raises(LoadError, match="an executable needs a run bit"):
         attempt(tmp_path / "bell.sh", "x")
-    (tmp_path / "flawed.py").write_text("\nimport\n")
+    (tmp_path / "flawed.py").write_text("\nx = = 1\n")
     with pytest.raises(LoadError, match="flawed.py: line 2: invalid syntax"):
         attempt(tmp_path / "flawed.py", "x")
 

@@ -8,6 +8,7 @@ import sqlite3
 import subprocess
 import threading
 import time
+from contextlib import closing
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 
@@ -135,7 +136,7 @@ def test_the_database_is_where_the_setting_says_to_the_letter(daemon, name):
         database.with_name(f"{database.name}{suffix}") for suffix in ("", "-wal", "-shm", ".lock")
     }
     assert daemon.command("--backup", "backup.db").returncode == 0
-    with sqlite3.connect(daemon.folder / "backup.db") as backup:
+    with closing(sqlite3.connect(daemon.folder / "backup.db")) as backup:
         assert backup.execute("SELECT count(*) FROM reminder").fetchone() == (1,)
 
 

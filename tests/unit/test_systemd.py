@@ -1,6 +1,7 @@
 """The service manager's side is a real datagram socket, and sockets are handed over to a real child process."""
 
 import contextlib
+import fcntl
 import os
 import socket
 import subprocess
@@ -199,8 +200,8 @@ CHILD = """
 import os, sys
 from tifftockd.errors import ListenError
 from tifftockd.systemd import inherited_sockets
-for number in range(int(sys.argv[1])):
-    os.dup2(200 + number, 3 + number)
+for place, fd in enumerate(map(int, sys.argv[1].split())):
+    os.dup2(fd, 3 + place)
 environ = {"LISTEN_PID": str(os.getpid()), "LISTEN_FDS": "1", "LISTEN_FDNAMES": "api"}
 environ.update(pair.split("=") for pair in sys.argv[2:])
 try:
@@ -214,8 +215,9 @@ except ListenError as error:
 
 def hand_over(*sockets, env=()):
     """Run CHILD with these as descriptors 3, 4, ... and give back what it prints."""
-    high = [os.dup2(sock.fileno(), 200 + number) for number, sock in enumerate(sockets)]
-    command = [sys.executable, "-c", CHILD, str(len(sockets)), *env]
+    # Behind all that come to stand where one of them is.
+    high = [fcntl.fcntl(sock, fcntl.F_DUPFD_CLOEXEC, 200) for sock in sockets]
+    command = [sys.executable, "-c", CHILD, " ".join(map(str, high)), *env]
     try:
         return subprocess.run(command, pass_fds=high, stdout=subprocess.PIPE, text=True, check=True).stdout.strip()
     finally:

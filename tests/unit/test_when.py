@@ -597,7 +597,7 @@ def test_a_negative_span_is_not_written() -> None:
 def test_an_iana_name_is_a_zone() -> None:
     assert find_zone("Europe/Berlin").utcoffset(NOON.replace(tzinfo=None)) == timedelta(hours=1)
     assert find_zone("Etc/GMT+3").utcoffset(NOON.replace(tzinfo=None)) == timedelta(hours=-3)
-    assert str(find_zone("America/Argentina/ComodRivadavia")) == "America/Argentina/ComodRivadavia"
+    assert str(find_zone("America/Argentina/Buenos_Aires")) == "America/Argentina/Buenos_Aires"
     assert find_zone("UTC") is UTC
 
 
@@ -676,7 +676,8 @@ def libc_zone() -> Iterator[None]:
         ":Europe/Berlin",
         "/usr/share/zoneinfo/Asia/Tokyo",
         ":/usr/share/zoneinfo/Asia/Tokyo",
-        "EST5EDT",
+        # Without that file, as on Debian 13 without tzdata-legacy, glibc has summer time end at 2:00 UTC (2.41).
+        *(["EST5EDT"] if Path("/usr/share/zoneinfo/EST5EDT").exists() else []),
         "CET-1CEST,M3.5.0,M10.5.0/3",
         ":CET-1CEST,M3.5.0,M10.5.0/3",
         "JST-9",
