@@ -10,7 +10,7 @@ from tifftockd.clock import SECOND, Micros
 from tifftockd.executor.claims import Claim, Claims
 from tifftockd.executor.forker import why
 from tifftockd.executor.loop import Loop, Timer
-from tifftockd.executor.starter import PAUSE, Limits, Source, Starter, StarterCallbacks
+from tifftockd.executor.starter import PAUSE, Limits, Source, Starter
 from tifftockd.executor.worker_end import WorkerEnd
 from tifftockd.handlers.spec import MethodSpec
 from tifftockd.reminder import Ending, Reminder, Verdict
@@ -59,7 +59,7 @@ class Owner(Protocol):
         """Claims that came after the pool was closed."""
 
 
-class Pool(StarterCallbacks):
+class Pool:
     """Starts workers when there is work or soon will be, gives them attempts to make in turn, lets idle ones go.
 
     `room`, `is_warm` and `enqueue` may be called from any thread, the rest happens in the loop's.

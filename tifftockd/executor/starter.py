@@ -61,20 +61,17 @@ class Limits(NamedTuple):
         )
 
 
-class StarterCallbacks(PoolCallbacks):
+class StarterCallbacks(PoolCallbacks, Protocol):
     """What a pool is told of its workers' lives."""
 
     def died(self, worker: WorkerEnd, status: int) -> None:
         """A worker is dead. `status`: as of waitpid(2), or -1 when it is not known."""
-        raise NotImplementedError
 
     def dispatch(self) -> None:
         """Workers may be started again."""
-        raise NotImplementedError
 
     def cannot_start(self, reason: str) -> None:
         """None of several could be started."""
-        raise NotImplementedError
 
 
 class Starter:

@@ -11,7 +11,7 @@ from collections import deque
 from collections.abc import Sequence
 from contextlib import suppress
 from types import NoneType
-from typing import Any
+from typing import Any, Protocol
 
 from tifftockd import clock, threads
 from tifftockd.clock import SECOND, Micros
@@ -331,7 +331,7 @@ class WorkerEnd:
             self.doom(f"it passed its deadline of {self._pool.timeout_text}")
 
 
-class PoolCallbacks:
+class PoolCallbacks(Protocol):
     """What a worker's end tells its pool."""
 
     timeout_text: str
@@ -339,19 +339,15 @@ class PoolCallbacks:
 
     def became_idle(self, worker: WorkerEnd, last: bool = False) -> None:
         """It can take an attempt; with `last`, it ends instead."""
-        raise NotImplementedError
 
     def ended(self, ending: Ending) -> None:
         """An attempt has ended."""
-        raise NotImplementedError
 
     def spoiled(self) -> None:
         """The attempt that has just ended has changed something for those after it in its process."""
-        raise NotImplementedError
 
     def kill(self, worker: WorkerEnd) -> None:
         """It is to be killed with all that it started."""
-        raise NotImplementedError
 
 
 def clean(text: str) -> str:
