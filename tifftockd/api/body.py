@@ -12,7 +12,7 @@ from tifftockd.errors import InvalidInput, TooLarge
 LARGEST = 65_536
 # A form writes most characters of a message as three.
 LARGEST_FORM = 3 * LARGEST
-# Many: what the server lets through.
+# Many, and so what the server lets through
 LARGEST_ARRAY = 8 * 1024 * 1024
 
 EXAMPLE = '{"in": "10m", "message": "tea is ready", "method": "log"}'

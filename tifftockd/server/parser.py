@@ -14,9 +14,11 @@ from weakref import WeakSet
 from waitress.parser import HTTPRequestParser, ParsingError
 from waitress.utilities import BadRequest, Error, RequestEntityTooLarge
 
+from tifftockd.api.body import LARGEST_ARRAY
+
 LARGEST_HEADER = 16_384
-# An array of reminders; one reminder's limit is its route's.
-LARGEST_BODY = 8 * 1024 * 1024
+# One reminder's limit is its route's.
+LARGEST_BODY = LARGEST_ARRAY
 # One that is larger than this is large, and of those so many are taken in at a time, by all connections together: what
 # has come of a body is kept in memory.
 LARGE = 512 * 1024

@@ -22,8 +22,6 @@ from tifftockd.errors import ListenError
 MODE = 0o660
 BACKLOG = 1024
 
-# sizeof(sun_path) less the NUL at its end, unix(7)
-_LONGEST_PATH = 107
 # Seconds to wait for another daemon that is starting on a socket in the same folder.
 _PATIENCE = 5.0
 # What a machine without one of the two families says.
@@ -107,8 +105,6 @@ def _close(opened: Sequence[socket.socket]) -> None:
 
 
 def _open_unix(path: str) -> socket.socket:
-    if len(os.fsencode(path)) > _LONGEST_PATH:
-        raise ListenError(f"the path is longer than {_LONGEST_PATH} bytes: choose a shorter one")
     sock = UnixListener(path)
     try:
         with _folder_lock(os.path.dirname(path) or "."):
