@@ -14,7 +14,7 @@ import tifftockd.store.steps
 from tests.daemon import wait_until
 from tests.functional.test_clock import HOUR, draft, watching
 from tests.unit.test_gap import Attempted
-from tifftockd import clock
+from tifftockd import clock, journal
 from tifftockd.clock import SECOND
 from tifftockd.config import load_config
 from tifftockd.errors import Overloaded, StoreUnavailable
@@ -381,6 +381,15 @@ def test_one_whose_end_cannot_be_stored_holds_up_no_other_and_nobody_who_waits(t
     assert executor.claims.ids() == set()
     ends = {(entry.reminder, entry.outcome) for entry in store.history(HistoryQuery(rows=9)).entries}
     assert ends == {(yearly, "delivered"), (yearly, "cancelled"), (odd, "failed")}
+    store.close()
+
+
+def test_what_is_told_of_a_commit_is_written_when_those_who_wait_for_it_have_gone_on(tmp_path, capfd):
+    store = opened(tmp_path)
+    made = Scheduler(store, load_config({})).create(draft(clock.now() + HOUR), None)
+    assert capfd.readouterr().err == ""
+    journal.flush()
+    assert f"created reminder={made.id} " in capfd.readouterr().err
     store.close()
 
 

@@ -256,16 +256,18 @@ def test_who_finds_another_thread_writing_leaves_its_event_to_that(pipe, monkeyp
     assert read.lstrip("x") == "tifftockd: first\ntifftockd: second\ntifftockd: third\n"
 
 
-def test_what_a_thread_gathers_is_written_at_once_and_what_others_tell_meanwhile_is_not_held_up(pipe, monkeypatch):
+def test_what_a_thread_keeps_is_written_at_once_by_who_writes_next(pipe, monkeypatch):
     to_pipe, writes, write = Journal(pipe.writer), [], os.write
     monkeypatch.setattr(os, "write", lambda fd, data: writes.append(data) or write(fd, data))
-    with to_pipe.gathered():
+    with to_pipe.kept():
         to_pipe.event("first", INFO, {})
         assert pipe.read() == ""
         at_once(lambda name: to_pipe.event(name, INFO, {}), ["other"])
         assert pipe.read() == "tifftockd: first\ntifftockd: other\n"
         for number in range(3):
             to_pipe.event("more", INFO, {"n": number})
+    assert pipe.read() == ""
+    to_pipe.events(())
     assert pipe.read() == "".join(f"tifftockd: more n={number}\n" for number in range(3))
     assert len(writes) == 2
     to_pipe.event("last", INFO, {})

@@ -50,11 +50,11 @@ class Journal:
         self._native = is_journal(stream_fd, folder)
         self._socket_path = f"{folder}/socket"
         self._stuck = False
-        self._entries: deque[Entry] = deque()  # that nobody has begun to write
+        self._waiting: deque[Event] = deque()  # that nobody has begun to write
         # Its holder writes. Re-entrant, as a signal handler may log too.
         self._lock = threading.RLock()
         self._taking_along = False  # whether the holder writes what comes now, too
-        self._gathering: int | None = None  # the thread whose events wait for more
+        self._keeping: int | None = None  # the thread whose events wait for who writes next
 
     def event(self, name: str, level: Level, fields: Mapping[str, object]) -> None:
         """Write one event, or lose it."""
@@ -64,10 +64,10 @@ class Journal:
         """Write several, in their order: cheaper than one by one."""
         # Whatever a field's __str__ raises, or the kernel says: the daemon's work goes on.
         try:
-            self._entries.extend([make_entry(*event) for event in events if event[1] <= self.level])
-            if self._gathering == threading.get_ident():
+            self._waiting.extend([event for event in events if event[1] <= self.level])
+            if self._keeping == threading.get_ident():
                 return
-            while self._entries and self._lock.acquire(timeout=0 if self._taking_along else _PATIENCE):
+            while self._waiting and self._lock.acquire(timeout=0 if self._taking_along else _PATIENCE):
                 try:
                     all_written = self._write_waiting()
                 finally:
@@ -78,14 +78,13 @@ class Journal:
             pass
 
     @contextlib.contextmanager
-    def gathered(self) -> Iterator[None]:
-        """Write what this thread has to tell meanwhile at once, at the end. For one thread at a time."""
-        self._gathering = threading.get_ident()
+    def kept(self) -> Iterator[None]:
+        """Leave what this thread has to tell meanwhile to who writes next. For one thread at a time."""
+        self._keeping = threading.get_ident()
         try:
             yield
         finally:
-            self._gathering = None
-            self.events(())
+            self._keeping = None
 
     def put(self, name: str, level: Level, fields: Mapping[str, object]) -> bool:
         """Write one event, whatever its level, and say whether it could be."""
@@ -99,8 +98,8 @@ class Journal:
 
     def after_fork(self) -> None:
         """In the child: the lock may belong to a thread that is not there, and what waits is the parent's to write."""
-        self._lock, self._gathering = threading.RLock(), None
-        self._entries.clear()
+        self._lock, self._keeping = threading.RLock(), None
+        self._waiting.clear()
 
     def _write_waiting(self) -> bool:
         """Write what waits, and for some rounds what other threads bring meanwhile; whether that was all.
@@ -111,9 +110,9 @@ class Journal:
         for left in reversed(range(_ROUNDS)):
             # Before what waits is taken: who comes later, and sees this, waits for the lock.
             self._taking_along = left > 0
-            entries = [self._entries.popleft() for _ in range(len(self._entries))]
-            self._deliver(entries)
-            if not self._entries:
+            events = [self._waiting.popleft() for _ in range(len(self._waiting))]
+            self._deliver([make_entry(*event) for event in events])
+            if not self._waiting:
                 return True
         return False
 
@@ -266,9 +265,14 @@ def events(several: Iterable[Event]) -> None:
     _journal.events(several)
 
 
-def gathered() -> contextlib.AbstractContextManager[None]:
-    """Write what this thread has to tell meanwhile at once, at the end. For one thread at a time."""
-    return _journal.gathered()
+def kept() -> contextlib.AbstractContextManager[None]:
+    """Leave what this thread has to tell meanwhile to who writes next: any `event`, or `flush`. For one at a time."""
+    return _journal.kept()
+
+
+def flush() -> None:
+    """Write what was kept."""
+    _journal.events(())
 
 
 def capture_logging() -> None:

@@ -152,6 +152,7 @@ class Server:
         while going_on:
             try:
                 going_on = self._map.answer()
+                journal.flush()
             except BaseException as error:  # noqa: BLE001 a thread that ends is missing for ever
                 report(error)
 
