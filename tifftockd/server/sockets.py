@@ -16,6 +16,7 @@ from typing import Any
 
 from tifftockd import clock
 from tifftockd.config import Address
+from tifftockd.config.address import LONGEST_PATH
 from tifftockd.errors import ListenError
 
 # Owner and group may connect: to connect to a socket is to write to it, unix(7).
@@ -105,6 +106,8 @@ def _close(opened: Sequence[socket.socket]) -> None:
 
 
 def _open_unix(path: str) -> socket.socket:
+    if len(os.fsencode(path)) > LONGEST_PATH:
+        raise ListenError(f"the path is longer than {LONGEST_PATH} bytes: choose a shorter one")
     sock = UnixListener(path)
     try:
         with _folder_lock(os.path.dirname(path) or "."):
