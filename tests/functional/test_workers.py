@@ -22,6 +22,10 @@ def umask():
     os.umask(mask)
     return oct(mask)
 
+def wait_for(path):
+    while not os.path.exists(path):
+        time.sleep(0.01)
+
 def own_socket():
     """The descriptor on which this worker answers the daemon."""
     return next(fd for fd in range(3, 256) if is_socket(fd))
@@ -1052,26 +1056,59 @@ def test_no_zombies_are_left(shared):
     wait_until(lambda: not zombies(shared), "the burial of all that have died")
 
 
+HESITANT = """
+import os, time
+from tifftockd import RemindProcess
+
+def hesitate():
+    with open({gate!r} + ".pid", "w") as file:
+        file.write(str(os.getpid()))
+    while not os.path.exists({gate!r}):
+        time.sleep(0.01)
+
+os.register_at_fork(after_in_child=hesitate)
+
+class Hesitant(RemindProcess):
+    concurrency = 1
+
+    def remind(self, message):
+        pass
+"""
+
+
+def firing(daemon, made):
+    return {one["id"] for one in daemon.get("/reminders?state=firing")} & {one["id"] for one in made}
+
+
 def test_what_was_claimed_and_taken_back_makes_room_for_what_waits(daemon, tmp_path):
     """Also while nothing ends, and nothing else wakes the scheduler."""
+    gate = tmp_path / "gate"
+    daemon.dropin("hesitant.py", HESITANT.format(gate=str(gate)))
+    daemon.start()
+    made = daemon.request("POST", "/reminders", [{"in": 0, "method": "hesitant", "message": "a"}] * 2).json
+    (first,) = wait_until(lambda: firing(daemon, made), "the first claim")
+    pid = tmp_path / "gate.pid"
+    worker = int(wait_until(lambda: pid.exists() and pid.read_text(), "its worker"))
+    assert daemon.request("DELETE", f"/reminder/{first}").status == 204
+    (second,) = wait_until(lambda: firing(daemon, made), "the next claim")
+    assert second != first
+    assert alive(worker), "which was not told by its end"
+    gate.touch()
+    wait_until(lambda: not daemon.get("/reminders"), "the end of both")
+
+
+def test_what_was_claimed_for_quick_attempts_is_given_back_when_they_are_slow(daemon, tmp_path):
+    """If the daemon died, all that is claimed would be made again, or be uncertain."""
     daemon.dropin("run.py", RUN)
     daemon.start()
-    daemon.outcome(daemon.remind(method="single", message="pass"))  # from now on it is known to be quick
     gate = tmp_path / "gate"
-    long = daemon.remind(method="single", message=f"while not os.path.exists({str(gate)!r}): time.sleep(0.01)")
-    wait_until(lambda: daemon.state(long) == "firing", "the long attempt")
-    many = [{"in": 0, "method": "single", "message": "pass"}] * 300
-    made = {one["id"] for one in daemon.request("POST", "/reminders", many).json}
-
-    def claimed():
-        return {one["id"] for one in daemon.get("/reminders?state=firing")} & made
-
-    wait_until(lambda: len(claimed()) > 100, "the first claims")
-    first = wait_until(
-        lambda: (before := claimed()) and (time.sleep(0.2), claimed() == before)[1] and before, "a pause"
-    )
-    for id_ in first:
-        assert daemon.request("DELETE", f"/reminder/{id_}").status == 204
-    wait_until(claimed, "the next claims")
+    quick = [{"in": 1, "method": "single", "message": "pass"}] * 40
+    slow = [{"in": 1.1, "method": "single", "message": f"wait_for({str(gate)!r})"}] * 200
+    made = daemon.request("POST", "/reminders", quick + slow).json
+    first = made[len(quick)]["id"]
+    wait_until(lambda: firing(daemon, made) == {first}, "none but the one that runs")
     gate.touch()
     wait_until(lambda: not daemon.get("/reminders"), "the end of all")
+    history = daemon.get("/history?limit=1000")
+    assert [one["attempt"] for one in history] == [1] * 240, "none was counted that was not made"
+    assert {one["outcome"] for one in history} == {"delivered"}

@@ -31,17 +31,30 @@ def due(count, late=0, max_late=60 * SECOND):
     return [CLAIMED._replace(id=id_, due=at, fire_at=at, max_late=max_late) for id_ in range(count)]
 
 
+class Worker:
+    """Makes what it is given, and never ends."""
+
+    job = 0
+
+    def __init__(self, claims=(), lasting=0.0):
+        self.claims = list(claims)
+        self.lasting = lasting
+
+    def begin(self, attempts, _now):
+        self.claims += attempts
+
+
 def given(queued=40, quick=100, repeatable=True, renew=1000, max_late=60 * SECOND, spoiled=False):
     """How many of those that are queued the only worker gets, after so many quick attempts in a row."""
     pool = made(due(queued, max_late=max_late), renew=renew, repeatable=repeatable)
-    begun = []
-    worker = SimpleNamespace(job=0, claims=[], begin=lambda attempts, _now: begun.append(len(attempts)))
-    pool._workers, pool._idle, pool._quick = {id(worker): worker}, [worker], quick
+    worker = Worker()
+    pool._workers, pool._idle = {worker}, [worker]
+    for _ in range(quick):
+        pool._tempo.ended(0.001, silent=True)
     if spoiled:
         pool.spoiled()
     pool.dispatch()
-    (count,) = begun
-    return count
+    return len(worker.claims)
 
 
 def test_where_many_are_due_a_worker_gets_several():
@@ -67,26 +80,34 @@ def test_a_worker_gets_no_more_than_it_may_still_make():
     assert given(renew=3) == 3
 
 
-@pytest.mark.parametrize(
-    ("late", "seconds", "counts"),
-    [
-        (SECOND, 0.05, [4, 8, 12]),
-        (0, 0.05, [64, 64, 64]),
-        (SECOND, 0.03, [64, 64, 64]),
-        (SECOND, None, [64, 64, 64]),
-    ],
-)
-def test_of_what_is_late_and_takes_long_few_are_handed_out_at_once(monkeypatch, late, seconds, counts):
-    instant, begun = 0.0, []
+def test_of_what_is_late_and_takes_long_few_are_handed_out_at_once(monkeypatch):
+    instant = 0.0
     monkeypatch.setattr(clock, "monotonic", lambda: instant)
-    pool = made(due(64, late=late), concurrency=64)
-    workers = [SimpleNamespace(job=0, claims=[], begin=lambda attempts, _now: begun.append(1)) for _ in range(64)]
-    pool._workers, pool._idle, pool._seconds = dict(enumerate(workers)), workers, seconds
-    for count in counts:
+    pool = made(due(64, late=SECOND), concurrency=64)
+    workers = [Worker() for _ in range(64)]
+    pool._workers, pool._idle = set(workers), list(workers)
+    pool._tempo.ended(0.05, silent=True)
+    for count in [4, 8, 12]:
         pool.dispatch()
         pool.dispatch()
-        assert len(begun) == count
+        assert sum(len(worker.claims) for worker in workers) == count
         instant += 0.002
+
+
+@pytest.mark.parametrize(("lasting", "left"), [(0.0, 40), (0.1, 20), (0.5, 4), (2, 0)])
+def test_of_those_that_wait_only_as_many_stay_claimed_as_can_begin_within_a_second(lasting, left):
+    pool = made(due(40), concurrency=2)
+    pool._tempo.ended(0.001, silent=True)
+    pool._workers = {Worker([1], lasting) for _ in range(2)}
+    pool._given = 2
+    given = []
+    pool._owner.done = given.append
+    queue = list(pool._queue)
+    pool._look_at_queue()
+    assert pool._queue == queue[:left], "the first stay"
+    assert [ending.reminder for ending in given] == [claim.reminder for claim in queue[left:]]
+    assert {ending.verdict for ending in given} <= {Verdict.RETURNED}
+    assert pool.room() == (256 - 40 if left == 40 else 0)
 
 
 def test_room_is_what_has_not_been_given_whatever_the_workers_are_doing():

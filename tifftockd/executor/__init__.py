@@ -244,15 +244,10 @@ class Executor:
             if back:
                 self._loop.call(partial(self._return, back))
 
-    def _return(self, queue: list[Claim]) -> None:
+    def _return(self, claims: Iterable[Claim]) -> None:
         """The method went away between the claim and now, or another class took it."""
-        for claim in queue:
-            with self.claims.lock:
-                claim.queued = False
-                if claim.recalled:
-                    continue
-                self.claims.hand_over(claim)
-            self.done(Ending(claim.reminder, Verdict.RETURNED, None, clock.now()))
+        for reminder in self.claims.take_out(claims):
+            self.done(Ending(reminder, Verdict.RETURNED, None, clock.now()))
 
     def done(self, ending: Ending) -> None:
         """An attempt has ended."""

@@ -54,6 +54,17 @@ class Claims:
         claim.queued, claim.handed = False, True
         self.in_hand += 1
 
+    def take_out(self, claims: Iterable[Claim]) -> list[Reminder]:
+        """Of claims that were queued, those that nobody has recalled; each is to have an ending without a worker."""
+        taken = []
+        with self.lock:
+            for claim in claims:
+                claim.queued = False
+                if not claim.recalled:
+                    self.hand_over(claim)
+                    taken.append(claim.reminder)
+        return taken
+
     def hold(self, reminders: Sequence[Reminder], repeatable: Collection[str] = ()) -> Callable[[], None]:
         """On the writer's thread, inside the transaction that claims them. Returns how to undo that.
 

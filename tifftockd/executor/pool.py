@@ -11,6 +11,7 @@ from tifftockd.executor.claims import Claim, Claims
 from tifftockd.executor.forker import why
 from tifftockd.executor.loop import Loop, Timer
 from tifftockd.executor.starter import PAUSE, Limits, Source, Starter
+from tifftockd.executor.tempo import QUICK, TICK, Tempo
 from tifftockd.executor.worker_end import WorkerEnd
 from tifftockd.handlers.spec import MethodSpec
 from tifftockd.reminder import Ending, Reminder, Verdict
@@ -22,23 +23,14 @@ _AHEAD: Micros = 8_000
 # Claims that wait for a method's workers at the most; enough to keep them busy while the next are being committed.
 _MOST_QUEUED = 256
 # While many are due, so many for each worker at the least, a worker gets up to so many at once: neither it nor the
-# daemon has to wait for the other between two, and 10,000 at once take a fifth less time. That is for attempts that
-# take less than so many seconds, print nothing and change nothing for others, as so many in a row have done. What is
-# behind one that takes longer is given to others, for which so many microseconds of its lateness are to be left.
+# daemon has to wait for the other between two, and 10,000 at once take a fifth less time. That is for quick attempts.
+# What is behind one that takes longer is given to others, for which so many microseconds of its lateness are to be
+# left.
 _MANY = 4
 _AT_ONCE = 4
-_QUICK = 0.02
-_IN_A_ROW = 100
 _SPARE: Micros = 1 * SECOND
-# Of attempts that take longer than so many seconds, and are later than so many microseconds, few are handed out in each
-# tick of so many seconds: the concurrency is reached within so many ticks, sooner than the first of them has ended.
-# Woken all at once they run one after the other, and after them all whom they talk to and other methods' attempts:
-# 1,000 requests to a server of the same machine took a fifth longer, and others meanwhile began twice as late or later.
-_LONG = 0.04
-_LATE: Micros = 50_000
-_TICK = 0.002
-_TICKS = 16
-_FEW = 2
+# While some wait for others to end, it is looked after so many seconds whether those still let them begin in time.
+_REVIEW = 0.05
 # Seconds until an idle worker is let go.
 _IDLE = 60.0
 
@@ -91,28 +83,31 @@ class Pool:
         self._given = 0  # claims in workers' hands
         self._starter = Starter(loop, spec.method, limits, source, self)
         self._closed = False
-        self._seconds: float | None = None  # what an attempt takes, as a moving mean
-        self._quick = 0  # how many attempts in a row were
+        self._tempo = Tempo(limits.concurrency)
         self._relief: Timer | None = None
+        self._review: Timer | None = None
         self._next: Timer | None = None
         self._retire: Timer | None = None
         self._keep_until = 0.0
         self._stopping = False
-        self._tick = self._in_tick = 0
 
     # ---- for the scheduler, from any thread
 
     def room(self) -> int:
         """How many more reminders may be claimed: what can begin within a second."""
+        return max(0, self._room())
+
+    def _room(self) -> int:
+        """The same; below 0, so many are claimed too many."""
         # Not by the workers: one that arrives, is let go or dies is for a moment neither idle nor busy. Nobody calls
         # when that is over, and who sees no room then sleeps on beside what is due.
         free = self._limits.concurrency - self._owner.busy(self)
-        if self.spec.repeatable and self._seconds is not None and self._seconds < 1:
-            free += round(self._limits.concurrency / max(self._seconds, 0.001))
+        if self.repeatable:
+            free += self._tempo.in_a_second([worker.lasting for worker in list(self._workers) if worker.claims])
         with self._claims.lock:
             queued = sum(not claim.recalled for claim in self._queue)
             free -= self._given
-        return max(0, min(free, _MOST_QUEUED) - queued)
+        return min(free, _MOST_QUEUED) - queued
 
     def is_warm(self) -> bool:
         """Whether a worker is there, or on its way."""
@@ -186,6 +181,8 @@ class Pool:
         while self._idle and (claim := self._take(now := clock.now())) is not None:
             self._begin(claim, now)
         self._start_workers()
+        if self._queue and self.busy and self._review is None:
+            self._review = self._loop.after(_REVIEW, self._look_at_queue)
 
     def _take(self, now: Micros, spare: Micros | None = None) -> Claim | None:
         """The next claim, from now on in a worker's hands; None when there is none, or it has to wait.
@@ -203,23 +200,13 @@ class Pool:
                 return None
             if spare is not None and self._queue[0].reminder.latest < now + spare:
                 return None
-            if self._is_crowded(self._queue[0].reminder, now):
-                self._wake_in(_TICK)
+            if self._tempo.is_crowded(now - self._queue[0].reminder.fire_at):
+                self._wake_in(TICK)
                 return None
             claim = self._queue.pop(0)
             self._claims.hand_over(claim)
             self._given += 1
             return claim
-
-    def _is_crowded(self, reminder: Reminder, now: Micros) -> bool:
-        """Whether it is late anyway, takes long, and enough have been handed out just now; counts it, if not."""
-        if reminder.fire_at + _LATE > now or self._seconds is None or self._seconds < _LONG:
-            return False
-        tick = int(clock.monotonic() / _TICK)
-        if tick != self._tick:
-            self._tick, self._in_tick = tick, 0
-        self._in_tick += 1
-        return self._in_tick > max(_FEW, self._limits.concurrency // _TICKS)
 
     def _begin(self, claim: Claim, now: Micros) -> None:
         """Hand it to an idle worker, with some of those behind it, unless it cannot be any more."""
@@ -231,11 +218,11 @@ class Pool:
         if attempts:
             self._idle.pop().begin(attempts, now)
         if len(attempts) > 1 and self._relief is None:
-            self._relief = self._loop.after(_QUICK, self._relieve)
+            self._relief = self._loop.after(QUICK, self._relieve)
 
     def _behind(self, worker: WorkerEnd, now: Micros) -> Iterator[Claim]:
         """What it can be given besides."""
-        if self._quick < _IN_A_ROW or not self.repeatable:
+        if not (self._tempo.is_quick and self.repeatable):
             return
         # Its share of them; and none that a worker to be renewed would leave behind.
         share = len(self._queue) // (self._limits.concurrency * _MANY)
@@ -263,9 +250,19 @@ class Pool:
         self._relief = None
         crowded = [worker for worker in self._workers if len(worker.claims) > 1]
         for worker in crowded:
-            worker.relieve(_QUICK)
+            worker.relieve(QUICK)
         if crowded:
-            self._relief = self._loop.after(_QUICK, self._relieve)
+            self._relief = self._loop.after(QUICK, self._relieve)
+
+    def _look_at_queue(self) -> None:
+        """What was claimed for quick attempts, and would wait for slow ones, is not to be theirs if the daemon dies."""
+        self._review = None
+        if (surplus := -self._room()) > 0:
+            with self._claims.lock:
+                self._queue, claims = self._queue[:-surplus], self._queue[-surplus:]
+            for reminder in self._claims.take_out(claims):
+                self._owner.done(Ending(reminder, Verdict.RETURNED, None, clock.now()))
+        self.dispatch()
 
     def _wake_in(self, seconds: float) -> None:
         if self._next is not None:
@@ -302,13 +299,8 @@ class Pool:
 
     def cannot_start(self, reason: str) -> None:
         """Give what is queued back as surely not done."""
-        for claim in self.take_queue(close=False):
-            with self._claims.lock:
-                claim.queued = False
-                if claim.recalled:
-                    continue
-                self._claims.hand_over(claim)
-            self._owner.done(Ending(claim.reminder, Verdict.TRANSIENT, None, clock.now(), reason))
+        for reminder in self._claims.take_out(self.take_queue(close=False)):
+            self._owner.done(Ending(reminder, Verdict.TRANSIENT, None, clock.now(), reason))
 
     # ---- what the workers' ends tell
 
@@ -330,18 +322,13 @@ class Pool:
     def ended(self, ending: Ending) -> None:
         """Remember what attempts take, and pass the ending on."""
         self._given -= 1
-        if ending.started is not None:
-            seconds = max(0, ending.finished - ending.started) / SECOND
-            self._seconds = seconds if self._seconds is None else 0.8 * self._seconds + 0.2 * seconds
-            quick = seconds < _QUICK and ending.output is None
-        else:
-            quick = False
-        self._quick = self._quick + 1 if quick else 0
+        seconds = None if ending.started is None else max(0, ending.finished - ending.started) / SECOND
+        self._tempo.ended(seconds, silent=ending.output is None)
         self._owner.done(ending)
 
     def spoiled(self) -> None:
         """Others of the method may do so as well: one at a time for now."""
-        self._quick = 0
+        self._tempo.spoiled()
 
     def kill(self, worker: WorkerEnd) -> None:
         """Through the process that forked it, which knows it by its tag."""

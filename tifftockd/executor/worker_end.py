@@ -136,9 +136,14 @@ class WorkerEnd:
         self._due = clock.monotonic() + ahead / SECOND
         self._deadline = self._due + self._timeout / SECOND
 
+    @property
+    def lasting(self) -> float:
+        """For how many seconds it has been making its attempt; below 0 before its instant."""
+        return clock.monotonic() - self._due
+
     def relieve(self, seconds: float) -> None:
         """Has an attempt taken longer than that, others are to make those behind it."""
-        if clock.monotonic() > self._due + seconds:
+        if self.lasting > seconds:
             self._take_back(keep=1)
 
     def catch_up(self) -> None:
