@@ -32,6 +32,19 @@ class Titled(RemindProcess):
 """
 
 
+WAITING = """
+import os, time
+from tifftockd import RemindProcess
+
+class Waiting(RemindProcess):
+    concurrency = 1
+
+    def remind(self, message):
+        while not os.path.exists(self.options["gate"]):
+            time.sleep(0.01)
+"""
+
+
 @pytest.fixture(scope="module")
 def daemon(tmp_path_factory):
     from tests.daemon import NOTE
@@ -39,6 +52,7 @@ def daemon(tmp_path_factory):
     with running(tmp_path_factory.mktemp("daemon"), TZ=ZONE, RETRY_DELAY="1h") as made:
         made.dropin("note.py", NOTE)
         made.dropin("titled.py", TITLED)
+        made.dropin("waiting.py", WAITING)
         made.reload()
         yield made
 
@@ -367,7 +381,17 @@ def test_what_has_failed_and_is_tried_again_is_explained(terminal, daemon):
     wait_until(lambda: daemon.state(one) == "pending", "the retry")
     done = terminal.run("explain", one["id"])
     assert re.search(rf"Attempt 1 failed {TIME} \(.*\): ValueError: broken. Retry 1 of 5 is next.\n", done.out)
-    assert re.search(rf"It comes {TIME} \(in 1h( \d+min)?\);", done.out), done.out
+    assert re.search(rf"It comes {TIME} \(in 1h( \d+min)?\)\.", done.out), done.out
+
+
+def test_what_waits_for_its_turn_is_explained(terminal, daemon, tmp_path):
+    gate = tmp_path / "gate"
+    first, last = (daemon.remind(method="waiting", options={"gate": str(gate)}) for _ in range(2))
+    wait_until(lambda: daemon.state(first) == "firing", "the first")
+    done = terminal.run("explain", last["id"])
+    gate.touch()
+    assert "It waits for its turn behind 1 attempt: waiting makes 1 at once.\n" in done.out
+    assert "It may start until" in done.out
 
 
 def test_what_was_delivered_is_explained(terminal, daemon):

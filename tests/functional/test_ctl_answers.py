@@ -353,7 +353,7 @@ def test_what_repeats_is_shown_and_explained():
     with stub(REPEATING) as server:
         shown = run(server, "show", "7").out
     assert "repeat    Mon..Fri 08:55\ncount     3\ncatch up  one\n" in shown
-    with stub(REPEATING, [BEFORE], HEALTH, OCCURRENCES, HANDLERS, HEALTH) as server:
+    with stub(REPEATING, [BEFORE], HEALTH, OCCURRENCES, HANDLERS, HEALTH, []) as server:
         done = run(server, "explain", "7")
     assert "It repeats: Mon..Fri 08:55 in Europe/Berlin, 3 times more with the present one.\n" in done.out
     assert "After the present one it comes Tue 2026-12-01 07:55 UTC, Wed 2026-12-02 07:55 UTC.\n" in done.out

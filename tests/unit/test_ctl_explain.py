@@ -38,8 +38,9 @@ def entry(attempt, outcome, late, error=None, key="k"):
     }  # fmt: skip
 
 
-def said(one, *history, handlers=HANDLERS, clock=NOW, **health):
-    return "\n".join(explain(Facts(7, one, list(history)[::-1], handlers, HEALTH | health, [], clock), NOW))
+def said(one, *history, handlers=HANDLERS, clock=NOW, firing=0, **health):
+    facts = Facts(7, one, list(history)[::-1], handlers, HEALTH | health, [], clock, firing)
+    return "\n".join(explain(facts, NOW))
 
 
 @pytest.mark.parametrize(
@@ -49,7 +50,9 @@ def said(one, *history, handlers=HANDLERS, clock=NOW, **health):
         ([reminder(when=at(minutes=1))], "It is about to fire"),
         ([reminder(state="firing", attempts=1)], "attempt 1 by lamp is running; it may take 1min at the most"),
         ([reminder(state="failed", attempts=2, last_error="no")], "has failed after 2 attempts. It was due"),
-        ([reminder(state="missed", last_error="too late")], "The daemon or the machine was off or asleep then"),
+        ([reminder(state="missed")], "None could be: the daemon or the machine was off or asleep then"),
+        ([reminder(state="missed")], "its method could not be used, or it waited for its turn. tifftockd logs each"),
+        ([reminder(state="missed", max_late="0s")], "With a max_late of 0 none is ever early enough."),
         ([reminder(state="uncertain", attempts=1)], "it may have happened, and is not repeated"),
         ([reminder(state="failed")], "tifftockctl rearm 7 fires it again, tifftockctl cancel 7 drops it"),
         ([None, entry(1, "delivered", 0.0004)], "It was on time."),
@@ -70,12 +73,14 @@ def test_each_situation_has_its_sentence(facts, says):
 def test_a_retry_is_told_with_its_number_and_when():
     one = reminder(when=at(hours=1), attempts=2)
     tried = [entry(1, "failed", 0, "no"), entry(2, "failed", 60, "not now")]
-    some = said(one, *tried, next_due=at(minutes=-4))
+    some = said(one, *tried, next_due=at(minutes=-4))  # of another, for all that is known
     assert "Attempt 2 failed Wed 2026-11-25" in some
     assert ": not now. Retry 2 of 5 is next." in some
-    assert "It comes not before Wed 2026-11-25" in some
-    assert "(in 4min)" in some
-    assert "It comes Wed 2026-11-25" in said(one, *tried, next_due=at(minutes=-4), counts={"pending": 1})
+    assert "It comes after RETRY_DELAY, doubled with each failure, or later if what failed asked for that." in some
+    assert "in 4min" not in some
+    some = said(one, *tried, next_due=at(minutes=-4), counts={"pending": 1})
+    assert "It comes Wed 2026-11-25" in some
+    assert "(in 4min)." in some
 
 
 def test_what_is_in_its_way_is_told_and_until_when_it_may_still_fire():
@@ -90,9 +95,11 @@ def test_what_is_in_its_way_is_told_and_until_when_it_may_still_fire():
     assert "the daemon's scheduler is dead" in said(reminder(), scheduler="dead")
     assert "the daemon's last write failed: disk full" in said(reminder(), store="disk full")
     assert "which is plainly wrong" in said(reminder(), clock=datetime(1970, 1, 1, tzinfo=UTC))
-    assert "2 attempts are running, and of lamp at most 2 at once" in said(
-        reminder(when=at(minutes=1)), counts={"pending": 1, "firing": 2}
-    )
+    overdue = reminder(when=at(minutes=1))
+    assert "It waits for its turn behind 2 attempts: lamp makes 2 at once." in said(overdue, firing=2)
+    single = HANDLERS | {"methods": [LOG | {"concurrency": 1}]}
+    assert "It waits for its turn behind 1 attempt: lamp makes 1 at once." in said(overdue, handlers=single, firing=1)
+    assert "It is about to fire" in said(overdue, firing=1, counts={"pending": 1, "firing": 9}), "9 of other methods"
 
 
 def test_clocks_that_differ_are_told():

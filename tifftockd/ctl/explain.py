@@ -5,6 +5,7 @@ from __future__ import annotations
 from datetime import datetime, timedelta
 from email.utils import parsedate_to_datetime
 from typing import Any, NamedTuple
+from urllib.parse import quote
 
 from tifftockd import clock
 from tifftockd.ctl import shapes, times
@@ -18,6 +19,11 @@ _LOOKED_AT, _TOLD = 100, 5
 _NOTABLE = timedelta(seconds=1)
 # Clocks that differ by less are not worth a word: a Date header has whole seconds, and an answer takes its time.
 _CLOCK_SKEW = timedelta(seconds=5)
+# Which of them it was is not kept with a reminder.
+_WHY_NONE = (
+    "the daemon or the machine was off or asleep then, its method could not be used, or it waited for its turn."
+    " tifftockd logs each outage: journalctl TIFFTOCK_EVENT=outage."
+)
 
 
 class Facts(NamedTuple):
@@ -30,6 +36,7 @@ class Facts(NamedTuple):
     health: dict[str, Any]
     occurrences: list[str]  # the present one and those after it
     clock: datetime | None  # the daemon's
+    firing: int = 0  # how many reminders of its method are, if it should have begun by now
 
     @property
     def method(self) -> dict[str, Any] | None:
@@ -62,7 +69,21 @@ def gather(client: Client, id_: int) -> Facts:
         shapes.health(client),
         occurrences,
         _date(answer.headers.get("Date")),
+        _firing_beside(client, reminder),
     )
+
+
+def _firing_beside(client: Client, reminder: dict[str, Any] | None) -> int:
+    """What is before one that is overdue."""
+    if reminder is None or reminder["state"] != "pending" or not _is_over(reminder["when"]):
+        return 0
+    method = quote(reminder["method"], safe="")
+    return sum(1 for _ in client.items(f"/reminders?state=firing&method={method}"))
+
+
+def _is_over(text: str) -> bool:
+    at = times.read(text)
+    return at is not None and at <= times.now()
 
 
 def _date(text: str | None) -> datetime | None:
@@ -153,20 +174,19 @@ def _retrying(facts: Facts, reminder: dict[str, Any], now: datetime) -> list[str
             f" Retry {failed} of {reminder['retries']} is next."
         )
     upcoming = facts.health["next_due"]
-    if upcoming is not None:
-        alone = facts.health["counts"].get("pending") == 1
-        said.append(
-            f"It comes {'' if alone else 'not before '}{_at(upcoming, now)}; each pause is twice the one before."
-        )
+    if upcoming is not None and facts.health["counts"].get("pending") == 1:
+        said.append(f"It comes {_at(upcoming, now)}.")
+    elif failed:
+        said.append("It comes after RETRY_DELAY, doubled with each failure, or later if what failed asked for that.")
     return said
 
 
 def _overdue(facts: Facts, reminder: dict[str, Any]) -> str:
     """It could fire, and does not yet."""
-    method, firing = facts.method, facts.health["counts"].get("firing", 0)
-    if method is not None and firing >= method["concurrency"]:
-        most = f"of {reminder['method']} at most {method['concurrency']} at once"
-        return f"It waits for its turn: {count(firing, 'attempt')} are running, and {most}."
+    method = facts.method
+    if method is not None and facts.firing >= method["concurrency"]:
+        before = count(facts.firing, "attempt")
+        return f"It waits for its turn behind {before}: {reminder['method']} makes {method['concurrency']} at once."
     return "It is about to fire; after an outage what is overdue begins oldest first, so many a second (CATCH_UP_RATE)."
 
 
@@ -217,7 +237,8 @@ def _kept(facts: Facts, reminder: dict[str, Any], now: datetime) -> list[str]:
     if reminder["last_error"]:
         said.append(f"The reason: {reminder['last_error']}.")
     if state == "missed":
-        said.append("The daemon or the machine was off or asleep then, or its method could not be used.")
+        in_time = _span_of(reminder["max_late"])
+        said.append(f"None could be: {_WHY_NONE}" if in_time else "With a max_late of 0 none is ever early enough.")
     tried = _of_this_arming(facts.history)
     said += _earlier([one for one in tried if one["attempt"] and one["started"]], now)
     return [*said, f"It is kept: tifftockctl rearm {facts.id} fires it again, tifftockctl cancel {facts.id} drops it."]
@@ -263,11 +284,7 @@ def _lateness(entry: dict[str, Any], before: list[dict[str, Any]]) -> list[str]:
         begin = times.late(first["late_ms"])
         tries = count(len(before) + 1, "attempt")
         return [f"It was late because it took {tries}; the first began {begin} after it was due."]
-    unknown = (
-        "No attempt was made before: the daemon or the machine was off or asleep, its method could not be used,"
-        " or it waited for its turn. tifftockd logs each outage: journalctl TIFFTOCK_EVENT=outage."
-    )
-    return [unknown]
+    return [f"No attempt was made before: {_WHY_NONE}"]
 
 
 # ---- what they have in common
