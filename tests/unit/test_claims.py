@@ -25,3 +25,17 @@ def test_a_claim_that_was_made_in_vain_is_forgotten():
     claims.hold([CLAIMED])()
     assert claims.ids() == set()
     assert claims.recall(CLAIMED.id) is None
+
+
+def test_a_claim_that_is_given_back_can_be_cancelled_at_once_and_is_given_back_once():
+    queued = []
+    claims = Claims(queued.extend)
+    others = CLAIMED._replace(id=8)
+    claims.hold([CLAIMED, others])
+    claims.begin([CLAIMED, others])
+    cancelled = claims.recall(others.id)
+    assert claims.recall_these(queued) == [CLAIMED]
+    assert claims.recall(CLAIMED.id) is not None
+    assert claims.recall_all() == []
+    cancelled.undo()
+    assert [claim.reminder for claim in queued[2:]] == [others], "it is queued again"

@@ -9,7 +9,6 @@ import threading
 import time
 from collections.abc import Callable, Iterable, Mapping
 from concurrent.futures import Future
-from functools import partial
 from typing import Any, TypeVar
 
 from tifftockd import clock
@@ -187,6 +186,13 @@ class Executor:
         """Claims for a pool that has been replaced meanwhile."""
         self._enqueue(claims)
 
+    def give_back(self, claims: Iterable[Claim]) -> None:
+        """The method went away, another class took it, or what runs takes too long for them to begin soon."""
+        taken, now = self.claims.recall_these(claims), clock.now()
+        with self._endings_lock:
+            self._endings += [Ending(reminder, Verdict.RETURNED, None, now) for reminder in taken]
+        self._changed()
+
     # ---- in the loop's thread
 
     def _generation(self, config: Config, registry: Registry, before: Mapping[str, Dropin]) -> Generation:
@@ -242,12 +248,7 @@ class Executor:
             if pool is not None:
                 pool.enqueue(queue if not back else [claim for claim in queue if not claim.repeatable])
             if back:
-                self._loop.call(partial(self._return, back))
-
-    def _return(self, claims: Iterable[Claim]) -> None:
-        """The method went away between the claim and now, or another class took it."""
-        for reminder in self.claims.take_out(claims):
-            self.done(Ending(reminder, Verdict.RETURNED, None, clock.now()))
+                self.give_back(back)
 
     def done(self, ending: Ending) -> None:
         """An attempt has ended."""

@@ -54,17 +54,6 @@ class Claims:
         claim.queued, claim.handed = False, True
         self.in_hand += 1
 
-    def take_out(self, claims: Iterable[Claim]) -> list[Reminder]:
-        """Of claims that were queued, those that nobody has recalled; each is to have an ending without a worker."""
-        taken = []
-        with self.lock:
-            for claim in claims:
-                claim.queued = False
-                if not claim.recalled:
-                    self.hand_over(claim)
-                    taken.append(claim.reminder)
-        return taken
-
     def hold(self, reminders: Sequence[Reminder], repeatable: Collection[str] = ()) -> Callable[[], None]:
         """On the writer's thread, inside the transaction that claims them. Returns how to undo that.
 
@@ -116,6 +105,17 @@ class Claims:
             for claim in taken:
                 claim.recalled = True
         return [claim.reminder for claim in taken]
+
+    def recall_these(self, claims: Iterable[Claim]) -> list[Reminder]:
+        """Take back claims that are in no queue any more; without those that somebody else has taken back."""
+        taken = []
+        with self.lock:
+            for claim in claims:
+                claim.queued = False
+                if not claim.recalled:
+                    claim.recalled = True
+                    taken.append(claim.reminder)
+        return taken
 
     def forget(self, reminders: Iterable[Reminder]) -> None:
         """They are settled, or were never committed. A later claim of the same reminder stays."""

@@ -66,6 +66,9 @@ class Heart:
     def enqueue(self, claims: Iterable[Claim]) -> None:
         """The pool has been closed; there will be another."""
 
+    def give_back(self, claims: Iterable[Claim]) -> None:
+        """One alone never waits for others."""
+
     def _enqueue(self, claims: Iterable[Claim]) -> None:
         self.pool.enqueue(claims)
 

@@ -50,6 +50,9 @@ class Owner(Protocol):
     def enqueue(self, claims: Iterable[Claim]) -> None:
         """Claims that came after the pool was closed."""
 
+    def give_back(self, claims: Iterable[Claim]) -> None:
+        """Claims that are no longer queued, and are to be pending again."""
+
 
 class Pool:
     """Starts workers when there is work or soon will be, gives them attempts to make in turn, lets idle ones go.
@@ -260,8 +263,7 @@ class Pool:
         if (surplus := -self._room()) > 0:
             with self._claims.lock:
                 self._queue, claims = self._queue[:-surplus], self._queue[-surplus:]
-            for reminder in self._claims.take_out(claims):
-                self._owner.done(Ending(reminder, Verdict.RETURNED, None, clock.now()))
+            self._owner.give_back(claims)
         self.dispatch()
 
     def _wake_in(self, seconds: float) -> None:
@@ -299,8 +301,13 @@ class Pool:
 
     def cannot_start(self, reason: str) -> None:
         """Give what is queued back as surely not done."""
-        for reminder in self._claims.take_out(self.take_queue(close=False)):
-            self._owner.done(Ending(reminder, Verdict.TRANSIENT, None, clock.now(), reason))
+        for claim in self.take_queue(close=False):
+            with self._claims.lock:
+                claim.queued = False
+                if claim.recalled:
+                    continue
+                self._claims.hand_over(claim)
+            self._owner.done(Ending(claim.reminder, Verdict.TRANSIENT, None, clock.now(), reason))
 
     # ---- what the workers' ends tell
 
