@@ -1,4 +1,4 @@
-"""Measure tifftockd beside its limits and its peers, and print one table."""
+"""Measure tifftockd beside its limits and its peers, print one table, and draw how long each had to wait."""
 
 from pathlib import Path
 
@@ -9,7 +9,13 @@ from tests.bench.session import session, tell
 
 def add_arguments(parser):
     parser.add_argument("--markdown", action="store_true", help="the table for a page")
-    parser.add_argument("--picture", type=Path, metavar="FILE", help="write the latencies and latenesses as an SVG")
+    parser.add_argument(
+        "--picture",
+        type=Path,
+        metavar="FILE",
+        default=Path(".bench/performance.svg"),
+        help="where the picture goes, an SVG (%(default)s)",
+    )
 
 
 def run(arguments, questions):
@@ -29,6 +35,8 @@ def run(arguments, questions):
         print(table.as_markdown(sections) if arguments.markdown else table.as_text(sections))
         print("", *remarks, f"{conditions()}.", sep="\n")
         print("Times of disks and of shared CPUs differ from run to run: compare within one table.")
-        if arguments.picture and curves:
+        if curves:
+            arguments.picture.parent.mkdir(parents=True, exist_ok=True)
             arguments.picture.write_text(picture.draw(curves, conditions()))
+            print(f"How long each had to wait: {arguments.picture}")
     return 1 if any(": it failed: " in remark for remark in remarks) else 0
