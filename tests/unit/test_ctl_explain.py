@@ -4,7 +4,8 @@ from datetime import UTC, datetime, timedelta
 
 import pytest
 
-from tifftockd.ctl.explain import Facts, explain
+from tifftockd.ctl.explain import explain
+from tifftockd.ctl.facts import Facts
 
 NOW = datetime(2026, 11, 25, 8, 0, tzinfo=UTC)
 LOG = {

@@ -6,7 +6,7 @@ import re
 import pytest
 from hypothesis import given, strategies as st
 
-from tifftockd.executor.worker_end import Output, clean
+from tifftockd.executor.output import Output, clean
 
 GAP = re.compile(r"\n\[([0-9]+) bytes left out\]\n")
 

@@ -111,7 +111,8 @@ def _why_no_history(options: argparse.Namespace, client: Client) -> str:
 def _explain(options: argparse.Namespace, screen: Screen, client: Client) -> int:
     from textwrap import wrap
 
-    from tifftockd.ctl.explain import explain, gather
+    from tifftockd.ctl.explain import explain
+    from tifftockd.ctl.facts import gather
 
     facts = gather(client, options.id)
     sentences = explain(facts, times.now())

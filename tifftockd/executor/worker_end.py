@@ -17,6 +17,7 @@ from tifftockd import clock, threads
 from tifftockd.clock import SECOND, Micros
 from tifftockd.executor.claims import Claim
 from tifftockd.executor.loop import Loop, Timer
+from tifftockd.executor.output import Output, clean
 from tifftockd.reminder import Ending, Verdict
 from tifftockd.worker import jobs
 
@@ -25,37 +26,6 @@ _READ_BYTES = 65_536
 _ANSWER_BYTES = 65_536
 # What a worker may say of an attempt; that it was interrupted is the daemon's to judge.
 _ANSWERS = {str(verdict): verdict for verdict in Verdict if verdict is not Verdict.INTERRUPTED}
-
-
-class Output:
-    """The first and the last half of what an attempt prints."""
-
-    def __init__(self, size: int) -> None:
-        """`size`: bytes that are kept."""
-        self._head_size = (size + 1) // 2
-        self._tail_size = size // 2
-        self._head = bytearray()
-        self._tail = bytearray()
-        self._left_out = 0
-
-    def add(self, data: bytes) -> None:
-        """What has been printed next."""
-        room = self._head_size - len(self._head)
-        self._head += data[:room]
-        self._tail += data[room:]
-        surplus = len(self._tail) - self._tail_size
-        if surplus > 0:
-            del self._tail[:surplus]
-            self._left_out += surplus
-
-    def take(self) -> str | None:
-        """All that was kept, as text; the next attempt begins with nothing."""
-        if not self._head:
-            return None
-        gap = f"\n[{self._left_out} bytes left out]\n".encode() if self._left_out else b""
-        text = clean(bytes(self._head + gap + self._tail).decode("utf-8", "replace"))
-        self._head, self._tail, self._left_out = bytearray(), bytearray(), 0
-        return text
 
 
 class WorkerEnd:
@@ -353,11 +323,6 @@ class PoolCallbacks(Protocol):
 
     def kill(self, worker: WorkerEnd) -> None:
         """It is to be killed with all that it started."""
-
-
-def clean(text: str) -> str:
-    """A text that every store and every client can take: no lone surrogates, no NUL."""
-    return text.encode("utf-8", "replace").decode().replace("\0", "\ufffd")
 
 
 def _text(value: object) -> str | None:
