@@ -10,17 +10,17 @@ from __future__ import annotations
 
 import sqlite3
 import threading
-from collections import deque
 from collections.abc import Callable, Iterator
 from concurrent.futures import Future
 from contextlib import contextmanager, suppress
-from typing import Any, Generic, TypeVar, cast
+from typing import Any, TypeVar, cast
 
 from tifftockd import clock, journal
-from tifftockd.errors import Overloaded, StoreUnavailable, TifftockError
+from tifftockd.errors import StoreUnavailable, TifftockError
 from tifftockd.store.connection import connect
 from tifftockd.store.files import Files, LostLog
 from tifftockd.store.library import Connection, DBAPIError, Dialect, dataset, text
+from tifftockd.store.queue import Queue, Request
 from tifftockd.store.transaction import Transaction
 from tifftockd.threads import make_thread
 
@@ -32,50 +32,6 @@ _BATCH = 0.010
 _PROBE = 2.0
 # What a caller waits at the most, in seconds: a disk that hangs must not take every server thread with it.
 _PATIENCE = 30.0
-# Seconds that the next in the queue may have been waiting before no more is taken into it.
-_BEHIND = 1.0
-
-
-class _Request(Generic[T]):
-    """Two bare locks: 16 threads that waited for Futures took a tenth more time, all told."""
-
-    def __init__(self, work: Callable[[Transaction], T], writes: bool, single: bool = False) -> None:
-        self.queued = clock.monotonic()
-        self.work = work
-        self.writes = writes
-        self.single = single
-        self.transaction: Transaction | None = None
-        self.result: T | None = None
-        self.error: TifftockError | None = None
-        self._taken = threading.Lock()
-        self._answered = threading.Lock()
-        self._answered.acquire()
-
-    def take(self) -> bool:
-        """For whoever comes first: the writer, to do it, or the caller, to do without."""
-        return self._taken.acquire(blocking=False)
-
-    def wait(self, patience: float) -> T:
-        """What it came to; -1: without a bound. TimeoutError, or what it was answered."""
-        if not self._answered.acquire(timeout=patience):
-            raise TimeoutError
-        if self.error is not None:
-            raise self.error
-        return self.result  # type: ignore[return-value]  # set whenever there is no error
-
-    def committed(self) -> None:
-        """Have done what was to follow the commit, if it went well."""
-        if self.error is None and self.transaction is not None:
-            self.transaction.committed()
-
-    def answer(self) -> None:
-        self._answered.release()
-
-    def fail(self, error: TifftockError) -> None:
-        if self.transaction is not None:
-            self.transaction.undone()
-        self.error = error
-        self._answered.release()
 
 
 class Writer:
@@ -88,12 +44,7 @@ class Writer:
         """
         self._url = url
         self._committed = committed
-        self._first: deque[_Request[Any]] = deque()
-        self._queue: deque[_Request[Any]] = deque()
-        self._lock = threading.Lock()
-        self._bell = threading.Lock()  # locked until there is something to do
-        self._bell.acquire()
-        self._closing = False
+        self._queue = Queue()
         self._thread: threading.Thread | None = None
         self._database: dataset.Database | None = None
         self._dialect: Dialect
@@ -101,7 +52,6 @@ class Writer:
         self._probe_at = 0.0
         self._busy = False
         self.fault: str | None = None  # the last write's error; None when it went well
-        self.visited = float("-inf")  # when a write last queued behind the others, by clock.monotonic
         self.commits = 0  # of something; counted before anybody is told of what they hold
         self.commit_seconds = 0.0  # that the last of them took
 
@@ -122,19 +72,8 @@ class Writer:
         StoreUnavailable when the disk refuses or, for the others, does not answer in 30 s: then it may still be done.
         Overloaded, for what writes, when what is queued has been waiting for a second: nothing is done.
         """
-        request = _Request(work, writes, single)
-        with self._lock:
-            if self._closing:
-                raise StoreUnavailable("the daemon is stopping")
-            if writes and not first and self._queue and request.queued - self._queue[0].queued > _BEHIND:
-                raise Overloaded(f"{len(self._queue)} requests wait for the disk already: try again in a second")
-            if first:
-                self._first.append(request)
-            else:
-                self._queue.append(request)
-                if writes:
-                    self.visited = request.queued
-        self._ring()
+        request = Request(work, writes, single)
+        self._queue.put(request, first=first)
         try:
             return request.wait(-1 if first else _PATIENCE)
         except TimeoutError:
@@ -145,7 +84,12 @@ class Writer:
     @property
     def waiting(self) -> int:
         """How many requests are queued."""
-        return len(self._first) + len(self._queue)
+        return len(self._queue)
+
+    @property
+    def visited(self) -> float:
+        """When a write last queued behind the others, by clock.monotonic."""
+        return self._queue.visited
 
     @property
     def idle(self) -> bool:
@@ -155,17 +99,9 @@ class Writer:
 
     def close(self) -> None:
         """Serve what is queued, then close the database."""
-        with self._lock:
-            self._closing = True
-        self._ring()
+        self._queue.close()
         if self._thread is not None:
             self._thread.join()
-
-    def _ring(self) -> None:
-        try:
-            self._bell.release()
-        except RuntimeError:
-            pass  # it has rung already
 
     # ---- the writer's own thread
 
@@ -199,33 +135,20 @@ class Writer:
 
     def _await(self) -> bool:
         """Sleep until there is work; False when there is none left and the store is closing."""
-        while not (self._first or self._queue):
-            with self._lock:
-                if self._closing and not (self._first or self._queue):
-                    return False
-            self._bell.acquire(timeout=_PROBE if self.fault else -1)
-            if self.fault:
-                break
+        if not self._queue.wait(_PROBE if self.fault else -1):
+            return False
         if self.fault and clock.monotonic() >= self._probe_at:
             self._probe_at = clock.monotonic() + _PROBE
-            self._first.append(_Request(_probe, writes=True))
+            self._queue.put_ahead(Request(_probe, writes=True))
         return True
 
-    def _next(self) -> _Request[Any] | None:
-        # deque's popleft is atomic, and this thread is the only taker
-        while queue := self._first or self._queue:
-            request = queue.popleft()
-            if request.take():
-                return request
-        return None
-
     def _batch(self) -> None:
-        served: list[_Request[Any]] = []
+        served: list[Request[Any]] = []
         end = clock.monotonic() + _BATCH
         try:
             with self._transaction() as cursor:
                 changes = _changes(cursor)
-                while (request := self._next()) is not None:
+                while (request := self._queue.take()) is not None:
                     served.append(request)
                     self._serve(request, cursor)
                     if clock.monotonic() >= end:
@@ -254,7 +177,7 @@ class Writer:
         for request in served:
             request.answer()
 
-    def _serve(self, request: _Request[Any], cursor: sqlite3.Cursor) -> None:
+    def _serve(self, request: Request[Any], cursor: sqlite3.Cursor) -> None:
         """Run one request, in its SAVEPOINT. What it got wrong by itself is its own; the rest ends the batch."""
         request.transaction = Transaction(cursor, self._dialect)
         request.error = None
@@ -278,11 +201,11 @@ class Writer:
         if apart:
             cursor.execute("RELEASE request")
 
-    def _failed(self, served: list[_Request[Any]], error: Exception) -> None:
+    def _failed(self, served: list[Request[Any]], error: Exception) -> None:
         """The batch is lost: tell its writers, answer its readers from a transaction of their own."""
         reason = _reason(error)
         if not served:  # not even a transaction could be begun
-            while (request := self._next()) is not None:
+            while (request := self._queue.take()) is not None:
                 served.append(request)
         if any(request.writes for request in served):
             if self.fault is None:
@@ -295,7 +218,7 @@ class Writer:
             else:
                 self._serve_alone(request)
 
-    def _serve_alone(self, request: _Request[Any]) -> None:
+    def _serve_alone(self, request: Request[Any]) -> None:
         """A reader that shared its batch with writers that failed, or found the connection broken."""
         for last in (False, True):
             try:
